@@ -1,0 +1,74 @@
+/** What other instances must know of a session. Small; no key, no token and no message body is in it. */
+export interface SessionRecord {
+  /** Version of this shape. A record of another version is treated as absent and left alone. */
+  v: 1;
+  /** The session's id, a UUID. */
+  id: string;
+  /** Id of the instance that holds the link and the stream. */
+  owner: string;
+  /** Grows by one with each change of owner. */
+  epoch: number;
+  /** Name of the caller whose key opened the session. */
+  caller: string;
+  /** Name of the MCP server behind. */
+  server: string;
+  transport: "sse";
+  /** ISO 8601, UTC. */
+  createdAt: string;
+  /** SHA-256 of the post token, in hex: lets an instance that is not the owner tell a right token from a wrong one. */
+  tokenHash: string;
+  /** Whom a returning client is recognised by. */
+  client: { userAgent: string; address: string };
+  /** Parameters of the client's `initialize` request, once it has sent one. */
+  initialize?: unknown;
+}
+
+/** An instance's sign of life. A record whose owner has no lease belongs to a dead instance. */
+export interface Lease {
+  v: 1;
+  /** The instance's id. */
+  id: string;
+  /** ISO 8601, UTC: when the instance started. */
+  startedAt: string;
+  state: "serving" | "draining";
+}
+
+/**
+ * Where session records and instance leases live. Every driver passes `test/session-store/conformance.ts`.
+ *
+ * A record vanishes `ttlSeconds` after it was last written or extended, so an instance that dies leaves nothing
+ * behind. Expiries are whole seconds. Every verb rejects with `store_unavailable` when the store cannot be reached or
+ * does not answer within the driver's deadline; none waits longer, and none is repeated by the driver after it may
+ * have been carried out. Records that are handed out are copies.
+ */
+export interface SessionStore {
+  /** The word that `SESSION_STORE` has for this driver. */
+  readonly kind: "memory" | "redis" | "upstash";
+  /** Writes the record if its id is free. False when a record with this id exists. */
+  create(record: SessionRecord, ttlSeconds: number): Promise<boolean>;
+  /** The record, or undefined when it is absent, expired, damaged or of another version. */
+  get(id: string): Promise<SessionRecord | undefined>;
+  /** Writes `next` and restarts its expiry if exactly `previous` is stored. False, and nothing written, otherwise. */
+  replace(previous: SessionRecord, next: SessionRecord, ttlSeconds: number): Promise<boolean>;
+  /** Restarts the expiry of each and returns what is stored, in the order asked: one command a record, one batch for all. */
+  extend(ids: readonly string[], ttlSeconds: number): Promise<(SessionRecord | undefined)[]>;
+  /** Removes records, whether or not they exist. One command for up to 500. */
+  remove(ids: readonly string[]): Promise<void>;
+  /** Removes the record if exactly this one is stored. False otherwise. */
+  removeIf(record: SessionRecord): Promise<boolean>;
+  /** Writes or renews an instance's lease. */
+  putLease(lease: Lease, ttlSeconds: number): Promise<void>;
+  /** The lease of an instance, or undefined when it has none: the instance is dead. */
+  getLease(instanceId: string): Promise<Lease | undefined>;
+  removeLease(instanceId: string): Promise<void>;
+  /** Resolves when the store can serve. Rejects with `store_unavailable`, or with a ConfigError when it refuses our credentials. */
+  ready(): Promise<void>;
+  /** Lets go of connections and timers. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** Key of a session record under the prefix: `mcp:session:<id>` by default. */
+export const sessionKey = (prefix: string, id: string): string => `${prefix}session:${id}`;
+
+/** Key of an instance lease under the prefix: `mcp:instance:<id>` by default. */
+export const leaseKey = (prefix: string, instanceId: string): string => `${prefix}instance:${instanceId}`;
