@@ -9,7 +9,12 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Writes lines for people; JSON lines are for machines. */
 function prettyStream(out: NodeJS.WritableStream): DestinationStream {
-  const pretty = prettyFactory({ messageKey: "message", ignore: "pid,hostname,instance", translateTime: "SYS:HH:MM:ss", colorize: true });
+  const pretty = prettyFactory({
+    messageKey: "message",
+    ignore: "pid,hostname,instance",
+    translateTime: "SYS:HH:MM:ss",
+    colorize: true,
+  });
   return { write: (line) => void out.write(pretty(line)) };
 }
 
@@ -17,7 +22,10 @@ function prettyStream(out: NodeJS.WritableStream): DestinationStream {
  * The logger: one JSON object a line on `out`, with `message` and a string `level` as Railway reads them, or lines for
  * people when `out` is a terminal. Keys, tokens and message bodies are never handed to it; a test looks for them.
  */
-export function createLog(level: LogLevel, out: NodeJS.WritableStream & { isTTY?: boolean } = process.stdout): Log {
+export function createLog(
+  level: LogLevel,
+  out: NodeJS.WritableStream & { isTTY?: boolean } = process.stdout,
+): Log {
   return pino(
     {
       level,

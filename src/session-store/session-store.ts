@@ -15,8 +15,6 @@ export interface SessionRecord {
   transport: "sse";
   /** ISO 8601, UTC. */
   createdAt: string;
-  /** SHA-256 of the post token, in hex: lets an instance that is not the owner tell a right token from a wrong one. */
-  tokenHash: string;
   /** Whom a returning client is recognised by. */
   client: { userAgent: string; address: string };
   /** Parameters of the client's `initialize` request, once it has sent one. */

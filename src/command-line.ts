@@ -1,0 +1,50 @@
+import { parseArgs } from "node:util";
+import { ConfigError } from "./errors.ts";
+
+/** What the command line says. */
+export interface CommandLine {
+  help: boolean;
+  version: boolean;
+  port: string | undefined;
+  /** The stdio server's program and arguments: all that stands behind `--`. */
+  command: string[] | undefined;
+}
+
+export const HELP = `Put any MCP server on the web behind an API key.
+
+  mcp-sse-gateway                                                   the built-in demo server
+  mcp-sse-gateway -- npx -y @modelcontextprotocol/server-everything  any stdio server
+  mcp-sse-gateway --port 8080 -- python my_server.py
+
+Options
+  --port N     port to listen on (PORT, 3000)
+  --version    print the version
+  --help       print this
+
+Everything else is set by environment variables or a .env file: MCP_API_KEY, MCP_SERVER_COMMAND,
+UPSTASH_REDIS_REST_URL, REDIS_URL, ... They are listed in docs/configuration.md and .env.example.
+`;
+
+/** Reads the arguments. Throws a ConfigError for what it does not know. */
+export function readCommandLine(args: string[]): CommandLine {
+  const end = args.indexOf("--");
+  const ours = end < 0 ? args : args.slice(0, end);
+  const command = end < 0 ? undefined : args.slice(end + 1);
+  if (command?.length === 0)
+    throw new ConfigError(["Behind -- there must be the command of a stdio server."]);
+  try {
+    const { values } = parseArgs({
+      args: ours,
+      options: {
+        help: { type: "boolean", short: "h" },
+        version: { type: "boolean", short: "v" },
+        port: { type: "string" },
+      },
+    });
+    return { help: values.help ?? false, version: values.version ?? false, port: values.port, command };
+  } catch (error) {
+    const { code, message } = error as Error & { code?: string };
+    const hint = "Write the server's command behind --, as in: mcp-sse-gateway -- npx -y some-server";
+    throw new ConfigError([code === "ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL" ? hint : message]);
+  }
+}

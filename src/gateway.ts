@@ -1,0 +1,169 @@
+import { randomBytes } from "node:crypto";
+import type { Server } from "node:http";
+import { openSessionStore } from "./backend.ts";
+import type { Config } from "./config.ts";
+import { ConfigError, GatewayError } from "./errors.ts";
+import { createApp } from "./http/app.ts";
+import { Authenticator } from "./http/authenticate.ts";
+import { clientAddress } from "./http/client-address.ts";
+import { createDoor, createThinPath, listen } from "./http/door.ts";
+import { createOriginGuard } from "./http/guard-origin.ts";
+import { createOpenStream, retryMs } from "./http/open-stream.ts";
+import { createPostMessage } from "./http/post-message.ts";
+import type { Log } from "./log.ts";
+import { startHeartbeat } from "./session/heartbeat.ts";
+import { PostTokens } from "./session/post-token.ts";
+import type { SessionLimits } from "./session/session.ts";
+import { Sessions } from "./session/sessions.ts";
+import { Whereabouts } from "./session/whereabouts.ts";
+import type { SessionStore } from "./session-store/session-store.ts";
+import { createBuiltinUpstream } from "./upstream/builtin.ts";
+import { createDemoServer } from "./upstream/demo-server.ts";
+import { childEnvironment } from "./upstream/environment.ts";
+import { createStdioUpstream } from "./upstream/stdio.ts";
+import type { Upstream } from "./upstream/upstream.ts";
+
+export interface Gateway {
+  /** Port that it listens on. */
+  readonly port: number;
+  readonly instanceId: string;
+  /** Drains and ends. Resolves when nothing is left open. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+export interface GatewayOptions {
+  log: Log;
+  /** What the server behind may inherit from. */
+  env: NodeJS.ProcessEnv;
+  /** Whether the hot route goes past Express. On, but for the tests and the bench that compare. */
+  thinPath?: boolean;
+}
+
+/** Name of the one server behind. */
+const SERVER_NAME = "default";
+
+/**
+ * Builds the gateway from its parts and starts it. Every part is made here and nowhere else. Rejects with a ConfigError
+ * when the store refuses our credentials, and with the system's error when the port cannot be had.
+ */
+export async function startGateway(
+  config: Config,
+  { log, env, thinPath = true }: GatewayOptions,
+): Promise<Gateway> {
+  const instanceId = `i-${randomBytes(8).toString("hex")}`;
+  const store = openSessionStore(config.store, log);
+  await greet(store, log);
+  const upstream = openUpstream(config.server, env, log);
+  const sessions = new Sessions({
+    instanceId,
+    store,
+    upstream,
+    log,
+    ...config.session,
+    limits: limitsOf(config),
+  });
+
+  const { http, keys } = config;
+  const authenticator = new Authenticator(keys);
+  const tokens = new PostTokens(keys.map((key) => key.digest));
+  const whereabouts = new Whereabouts(store, instanceId);
+  const door = { sessions, whereabouts, tokens, authenticator, log, ...http };
+  const postMessage = createPostMessage(door);
+  const guardOrigin = createOriginGuard(http);
+  const app = createApp({
+    openStream: createOpenStream(door),
+    postMessage,
+    guardOrigin,
+    allowedOrigins: http.allowedOrigins,
+    health: { sessions, storeReady: () => store.ready() },
+    requireKey: (req) => {
+      if (authenticator.identify(req, undefined, clientAddress(req, http.trustProxy)) === undefined) {
+        throw new GatewayError("api_key_missing");
+      }
+    },
+    log,
+  });
+  const server = createDoor(thinPath ? createThinPath({ app, postMessage, guardOrigin, log }) : app);
+  const port = await listen(server, http.port, http.host).catch(async (error: unknown) => {
+    await store.close();
+    throw error;
+  });
+  const stopHeartbeat = startHeartbeat(sessions);
+
+  let closed: Promise<void> | undefined;
+  async function close(): Promise<void> {
+    log.info({ sessions: sessions.count, inFlight: sessions.inFlight }, "draining");
+    const stopped = stopListening(server); // 1. New clients are refused, and try elsewhere.
+    await sessions.drain(AbortSignal.timeout(config.drainSeconds * 1000)); // 2. What is in flight is answered.
+    stopHeartbeat();
+    await sessions.close(retryMs); // 3. Streams end; servers see their stdin close; records and lease go.
+    await upstream.close();
+    server.closeIdleConnections();
+    const cut = setTimeout(() => server.closeAllConnections(), 1000);
+    await stopped; // 4. The last answers leave.
+    clearTimeout(cut);
+    await store.close(); // 5. Nothing speaks to the store any more.
+    log.info("gateway closed");
+  }
+  return { port, instanceId, close: () => (closed ??= close()) };
+}
+
+/** Says what the users' documents promise, and stops a start with credentials that cannot work. */
+async function greet(store: SessionStore, log: Log): Promise<void> {
+  if (store.kind === "memory") {
+    log.warn("⚠️  Redis not configured, falling back to in-memory sessions");
+    log.info("Redis Sessions: DISABLED (in-memory)");
+    return;
+  }
+  try {
+    await store.ready();
+    log.info({ store: store.kind }, "✓ Redis session manager initialized");
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      await store.close();
+      throw error;
+    }
+    log.warn(
+      { err: error, store: store.kind },
+      "session store cannot be reached yet: starting without, and trying on",
+    );
+  }
+  log.info("Redis Sessions: ENABLED");
+}
+
+function openUpstream(server: Config["server"], env: NodeJS.ProcessEnv, log: Log): Upstream {
+  const [command, ...args] = server.command ?? [];
+  if (command === undefined)
+    return createBuiltinUpstream({ name: SERVER_NAME, createServer: createDemoServer, log });
+  const { envNames, ...limits } = server;
+  return createStdioUpstream({
+    ...limits,
+    name: SERVER_NAME,
+    command,
+    args,
+    env: childEnvironment(env, envNames),
+    maxWaiting: server.maxChildren,
+    log,
+  });
+}
+
+function limitsOf({ session, server }: Config): SessionLimits {
+  return {
+    heartbeatMs: session.heartbeatSeconds * 1000,
+    inFlight: session.maxInFlight,
+    outboxPauseBytes: session.maxOutboxBytes / 8,
+    outboxMaxBytes: session.maxOutboxBytes,
+    slowReaderMs: 30_000,
+    idleMs: session.idleSeconds * 1000,
+    firstPostMs: session.firstPostSeconds * 1000,
+    startMs: server.startSeconds * 1000,
+    requestTimeoutMs: session.requestTimeoutSeconds * 1000,
+  };
+}
+
+function stopListening(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+  });
+}

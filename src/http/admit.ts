@@ -1,0 +1,65 @@
+import type { IncomingMessage } from "node:http";
+import { GatewayError } from "../errors.ts";
+
+const MAX_URL_LENGTH = 4096;
+const MAX_HEADER_LINES = 100;
+/** Headers that mean something here and may stand once; Node keeps the first or joins them, which hides the second. */
+const ONCE = new Set([
+  "host",
+  "authorization",
+  "x-api-key",
+  "content-type",
+  "origin",
+  "accept",
+  "last-event-id",
+]);
+
+/**
+ * Refuses requests that are not plain HTTP/1.1 for this server, before anything else looks at them. Node's own parser
+ * lets all of these through.
+ */
+export function admit(req: IncomingMessage): void {
+  if (req.httpVersion !== "1.1" && !(req.httpVersion === "1.0" && req.url?.startsWith("/health") === true)) {
+    throw new GatewayError("http_version");
+  }
+  const { url = "", rawHeaders } = req;
+  if (url.length > MAX_URL_LENGTH) throw new GatewayError("url_too_long");
+  if (!url.startsWith("/")) throw new GatewayError(url === "*" ? "method_not_allowed" : "bad_target");
+  if (rawHeaders.length > 2 * MAX_HEADER_LINES) throw new GatewayError("headers_too_large");
+  let seen = "";
+  for (let line = 0; line < rawHeaders.length; line += 2) {
+    const name = (rawHeaders[line] as string).toLowerCase();
+    if (!ONCE.has(name)) continue;
+    if (seen.includes(`${name};`)) throw new GatewayError(name === "host" ? "bad_host" : "repeated_header");
+    seen += `${name};`;
+  }
+  const coding = req.headers["transfer-encoding"];
+  if (coding !== undefined && coding.toLowerCase() !== "chunked") throw new GatewayError("transfer_encoding");
+}
+
+/**
+ * The parameters of a request's query. Throws `bad_query` for one that stands twice, and for broken percent-encoding;
+ * so what a parameter says cannot depend on who reads it.
+ */
+export function queryOf(req: IncomingMessage): Map<string, string> {
+  const { url = "" } = req;
+  const parameters = new Map<string, string>();
+  const mark = url.indexOf("?");
+  if (mark < 0 || mark === url.length - 1) return parameters;
+  for (const part of url.slice(mark + 1).split("&")) {
+    const equals = part.indexOf("=");
+    const name = decode(equals < 0 ? part : part.slice(0, equals));
+    if (parameters.has(name)) throw new GatewayError("bad_query");
+    parameters.set(name, equals < 0 ? "" : decode(part.slice(equals + 1)));
+  }
+  return parameters;
+}
+
+function decode(text: string): string {
+  if (!text.includes("%") && !text.includes("+")) return text;
+  try {
+    return decodeURIComponent(text.replaceAll("+", " "));
+  } catch {
+    throw new GatewayError("bad_query");
+  }
+}

@@ -1,0 +1,93 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import cors from "cors";
+import express, { type Express, type NextFunction, type Request, type Response } from "express";
+import { GatewayError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { admit } from "./admit.ts";
+import { answerError, answerJson } from "./answer.ts";
+import { answerLive, answerReady, type HealthParts } from "./health.ts";
+import type { Route } from "./routes.ts";
+
+export interface AppParts {
+  openStream: Route;
+  postMessage: Route;
+  guardOrigin: (req: IncomingMessage) => void;
+  allowedOrigins: readonly string[];
+  health: HealthParts;
+  /** Throws for a request without a valid key. */
+  requireKey: (req: IncomingMessage) => void;
+  log: Log;
+}
+
+/** Where clients look for OAuth before they say what went wrong. */
+const OAUTH_PATHS = /^\/(\.well-known\/.*|register|authorize|token)$/;
+
+/** The Express app: routes and guards, in the order in which a request meets them. */
+export function createApp(parts: AppParts): Express {
+  const app = express();
+  app.disable("x-powered-by");
+  app.disable("etag");
+  app.set("query parser", false);
+  app.enable("case sensitive routing");
+  app.enable("strict routing");
+
+  app.use((req, _res, next) => (admit(req), next()));
+
+  // Probes name hosts of their own, and nothing here is secret.
+  app.all(
+    ["/health", "/health/live"],
+    only(["GET", "HEAD"], (_req, res) => answerLive(res)),
+  );
+  app.all(
+    "/health/ready",
+    only(["GET", "HEAD"], (_req, res) => answerReady(res, parts.health)),
+  );
+
+  app.use((req, _res, next) => (parts.guardOrigin(req), next()));
+  const answerOrigin = cors({
+    origin: [...parts.allowedOrigins],
+    methods: ["GET", "POST"],
+    allowedHeaders: [
+      "Authorization",
+      "X-API-Key",
+      "Content-Type",
+      "Last-Event-ID",
+      "Mcp-Session-Id",
+      "Mcp-Protocol-Version",
+    ],
+    exposedHeaders: ["Mcp-Session-Id", "X-Request-Id"],
+    maxAge: 600,
+  });
+  app.use((req, res, next) => (req.headers.origin === undefined ? next() : answerOrigin(req, res, next)));
+
+  app.all("/mcp/sse", only(["GET"], parts.openStream, parts.requireKey));
+  app.all("/messages", only(["POST"], parts.postMessage, parts.requireKey));
+  app.all(
+    "/",
+    only(["GET"], (_req, res) =>
+      answerJson(res, 200, { name: "mcp-sse-gateway", sse: "/mcp/sse", health: "/health" }),
+    ),
+  );
+  app.all(OAUTH_PATHS, () => {
+    throw new GatewayError("oauth_not_offered");
+  });
+
+  app.use(() => {
+    throw new GatewayError("not_found");
+  });
+  // Express knows an error handler by its four parameters.
+  app.use((error: unknown, req: Request, res: Response, _next: NextFunction) => {
+    answerError(req, res, error, parts.log);
+  });
+  return app;
+}
+
+/** A route for some methods; others are answered 405, to those who may know that the path is there. */
+function only(methods: readonly string[], route: Route, requireKey?: (req: IncomingMessage) => void): Route {
+  return (req: IncomingMessage, res: ServerResponse) => {
+    if (methods.includes(req.method as string)) return route(req, res);
+    requireKey?.(req);
+    res.setHeader("Allow", methods.join(", "));
+    throw new GatewayError("method_not_allowed");
+  };
+}

@@ -1,0 +1,103 @@
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { FAULTS, type Reason } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { admit } from "./admit.ts";
+import { answerError, COMMON_HEADERS } from "./answer.ts";
+import { MESSAGES_PATH } from "./open-stream.ts";
+import type { Route } from "./routes.ts";
+
+export interface DoorListeners {
+  /** The Express app. */
+  app: RequestListener;
+  postMessage: Route;
+  guardOrigin: (req: IncomingMessage) => void;
+  log: Log;
+}
+
+/**
+ * Takes the one hot route past Express, which costs more than all the rest of a message's way; everything else, and
+ * every POST that is in any way unusual, goes through the app. Both run the same guards and the same route.
+ */
+export function createThinPath({ app, postMessage, guardOrigin, log }: DoorListeners): RequestListener {
+  const prefix = `${MESSAGES_PATH}?`;
+  return (req, res) => {
+    if (req.method !== "POST" || !req.url?.startsWith(prefix) || req.headers.origin !== undefined)
+      return app(req, res);
+    try {
+      admit(req);
+      guardOrigin(req);
+      const done = postMessage(req, res);
+      done?.catch((error: unknown) => answerError(req, res, error, log));
+    } catch (error) {
+      answerError(req, res, error, log);
+    }
+  };
+}
+
+/** Node's HTTP server with our limits: what takes too long or is not HTTP is answered in JSON and cut. */
+export function createDoor(listener: RequestListener): Server {
+  const server = createServer(
+    {
+      maxHeaderSize: 16 * 1024,
+      headersTimeout: 10_000,
+      requestTimeout: 30_000,
+      connectionsCheckingInterval: 1000,
+      // Longer than the 60 s of the proxies in front, so that they never send on a connection we are closing.
+      keepAliveTimeout: 65_000,
+    },
+    listener,
+  );
+  // Node would drop the headers beyond a count silently, a key among them perhaps; `admit` counts instead.
+  server.maxHeadersCount = 0;
+  // The body is asked for only when everything else is right; see `readBody`.
+  server.on("checkContinue", listener);
+  server.on("checkExpectation", (_req: IncomingMessage, res: ServerResponse) =>
+    answerRaw(res.socket as Socket, "expectation_failed"),
+  );
+  server.on("connect", (_req: IncomingMessage, socket: Duplex) => answerRaw(socket, "method_not_allowed"));
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
+    const reason = PARSER_FAULTS[error.code ?? ""] ?? "bad_request";
+    if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
+    else answerRaw(socket, reason);
+  });
+  return server;
+}
+
+const PARSER_FAULTS: Record<string, Reason> = {
+  HPE_HEADER_OVERFLOW: "headers_too_large",
+  ERR_HTTP_REQUEST_TIMEOUT: "request_timeout",
+};
+
+/** Answers where there is no request to answer to. */
+function answerRaw(socket: Duplex, reason: Reason): void {
+  const { status, error, message } = FAULTS[reason];
+  const body = JSON.stringify({ error, reason, message });
+  const headers = {
+    ...COMMON_HEADERS,
+    "Content-Type": "application/json; charset=utf-8",
+    Connection: "close",
+  };
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(
+    `HTTP/1.1 ${status} ${error}\r\n${lines.join("")}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}
+
+/** Resolves with the port once the server listens. */
+export function listen(server: Server, port: number, host: string | undefined): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ port, ...(host === undefined ? {} : { host }) }, () => {
+      server.off("error", reject);
+      resolve((server.address() as { port: number }).port);
+    });
+  });
+}

@@ -1,0 +1,22 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Log } from "../log.ts";
+import type { PostTokens } from "../session/post-token.ts";
+import type { Sessions } from "../session/sessions.ts";
+import type { Whereabouts } from "../session/whereabouts.ts";
+import type { Authenticator } from "./authenticate.ts";
+import type { TrustProxy } from "./client-address.ts";
+
+/** What the routes need of the rest of the gateway. */
+export interface DoorParts {
+  sessions: Sessions;
+  whereabouts: Whereabouts;
+  tokens: PostTokens;
+  authenticator: Authenticator;
+  trustProxy: TrustProxy;
+  /** Largest message that a client may send. */
+  maxBodyBytes: number;
+  log: Log;
+}
+
+/** One route, on Node's own request and response, so that it runs the same with Express around it and without. Throws faults. */
+export type Route = (req: IncomingMessage, res: ServerResponse) => void | Promise<void>;

@@ -1,0 +1,64 @@
+import type { Log } from "../log.ts";
+import type { Lease, SessionRecord } from "./session-store.ts";
+
+type Members = Readonly<Record<string, unknown>>;
+
+const isObject = (value: unknown): value is Members =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const areStrings = (...values: unknown[]): boolean => values.every((value) => typeof value === "string");
+
+function parseObject(text: unknown): Members | undefined {
+  if (typeof text !== "string") return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The record as JSON, its members always in this order, so that equal records are equal texts: `replace` and
+ * `removeIf` compare texts.
+ */
+export function encodeRecord(record: SessionRecord): string {
+  const { v, id, owner, epoch, caller, server, transport, createdAt, client, initialize } = record;
+  const { userAgent, address } = client;
+  const known = { v, id, owner, epoch, caller, server, transport, createdAt, client: { userAgent, address } };
+  return JSON.stringify(initialize === undefined ? known : { ...known, initialize });
+}
+
+/** The record in `text` if it is whole, of this version and the one called `id`; undefined otherwise. Never throws. */
+export function decodeRecord(text: unknown, id: string): SessionRecord | undefined {
+  const found = parseObject(text) as Partial<SessionRecord> | undefined;
+  if (found?.v !== 1 || found.id !== id || found.transport !== "sse") return undefined;
+  const { owner, epoch, caller, server, createdAt, initialize } = found;
+  const client: unknown = found.client;
+  if (!areStrings(owner, caller, server, createdAt) || !Number.isSafeInteger(epoch)) return undefined;
+  if (!isObject(client) || !areStrings(client["userAgent"], client["address"])) return undefined;
+  const { userAgent, address } = client as SessionRecord["client"];
+  const record = { v: 1, id, owner, epoch, caller, server, transport: "sse", createdAt } as SessionRecord;
+  return { ...record, client: { userAgent, address }, ...(initialize === undefined ? {} : { initialize }) };
+}
+
+export const encodeLease = ({ v, id, startedAt, state }: Lease): string =>
+  JSON.stringify({ v, id, startedAt, state });
+
+/** The lease in `text` if it is whole, of this version and that of instance `id`; undefined otherwise. Never throws. */
+export function decodeLease(text: unknown, id: string): Lease | undefined {
+  const found = parseObject(text) as Partial<Lease> | undefined;
+  if (found?.v !== 1 || found.id !== id || typeof found.startedAt !== "string") return undefined;
+  if (found.state !== "serving" && found.state !== "draining") return undefined;
+  return { v: 1, id, startedAt: found.startedAt, state: found.state };
+}
+
+/** Decodes what a driver was answered, null for an absent key, and tells the log of a record that is there and unreadable. */
+export const recordReader =
+  (log: Log) =>
+  (text: unknown, id: string): SessionRecord | undefined => {
+    const record = decodeRecord(text, id);
+    if (!record && typeof text === "string")
+      log.debug("a stored session record is damaged or of another version");
+    return record;
+  };

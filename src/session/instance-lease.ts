@@ -1,0 +1,55 @@
+import type { Log } from "../log.ts";
+import type { Lease, SessionStore } from "../session-store/session-store.ts";
+
+/** A dead instance is known after this long. */
+export const LEASE_SECONDS = 90;
+/** Three renewals may fail before the lease is lost. */
+export const LEASE_RENEWAL_SECONDS = 30;
+/** After a failure the next try comes sooner. */
+const RETRY_SECONDS = 5;
+
+/** This instance's sign of life in the session store. */
+export class InstanceLease {
+  readonly #store: SessionStore;
+  readonly #log: Log;
+  #lease: Lease;
+  #dueAt = 0;
+  #isBusy = false;
+
+  constructor(store: SessionStore, instanceId: string, log: Log) {
+    this.#store = store;
+    this.#log = log;
+    this.#lease = { v: 1, id: instanceId, startedAt: new Date().toISOString(), state: "serving" };
+  }
+
+  /** Renews the lease when it is due. Never rejects. */
+  async beat(now: number): Promise<void> {
+    if (this.#isBusy || now < this.#dueAt) return;
+    this.#isBusy = true;
+    this.#dueAt = now + LEASE_RENEWAL_SECONDS * 1000;
+    try {
+      await this.#store.putLease(this.#lease, LEASE_SECONDS);
+    } catch {
+      this.#dueAt = now + RETRY_SECONDS * 1000;
+    } finally {
+      this.#isBusy = false;
+    }
+  }
+
+  /** Tells the others that this instance takes nothing new. Never rejects. */
+  async drain(): Promise<void> {
+    this.#lease = { ...this.#lease, state: "draining" };
+    this.#dueAt = 0;
+    await this.beat(0);
+  }
+
+  /** Gives the lease back. Never rejects. */
+  async release(): Promise<void> {
+    this.#dueAt = Infinity;
+    try {
+      await this.#store.removeLease(this.#lease.id);
+    } catch {
+      this.#log.warn("instance lease not removed; it expires by itself");
+    }
+  }
+}

@@ -1,0 +1,183 @@
+import type { Log } from "../log.ts";
+import type { SessionRecord, SessionStore } from "../session-store/session-store.ts";
+
+export interface RecordsParts {
+  store: SessionStore;
+  /** Id of this instance. */
+  instanceId: string;
+  /** Expiry of a record after it was last written or extended. */
+  ttlSeconds: number;
+  /** `late`: a record is extended once less than half of its expiry is left. `always`: at each heartbeat. */
+  extend: "late" | "always";
+  log: Log;
+  /** Monotonic time in ms. */
+  now: () => number;
+  /** Another instance owns the session now. */
+  onConflict(id: string): void;
+}
+
+/** One record of this instance, as it should be and as the store last confirmed it. */
+interface Entry {
+  record: SessionRecord;
+  stored: SessionRecord | undefined;
+  confirmedAt: number;
+  isBusy: boolean;
+  isForgotten: boolean;
+}
+
+/** Removals that wait for the store; beyond that the expiry removes the rest. */
+const MAX_REMOVALS = 10_000;
+
+/**
+ * This instance's records in the session store. Nobody waits for the store here: what could not be written is written
+ * at a later heartbeat, because an open stream is the truth and the record only tells others of it.
+ */
+export class Records {
+  readonly #parts: RecordsParts;
+  readonly #entries = new Map<string, Entry>();
+  #removals = new Set<string>();
+
+  constructor(parts: RecordsParts) {
+    this.#parts = parts;
+  }
+
+  /** Records a new session. */
+  add(record: SessionRecord): void {
+    const entry: Entry = {
+      record,
+      stored: undefined,
+      confirmedAt: -Infinity,
+      isBusy: false,
+      isForgotten: false,
+    };
+    this.#entries.set(record.id, entry);
+    void this.#write(entry);
+  }
+
+  /** Records something new about a session. */
+  update(id: string, change: Partial<SessionRecord>): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    entry.record = { ...entry.record, ...change };
+    void this.#write(entry);
+  }
+
+  /** The session is over: its record goes with the next batch of removals. */
+  forget(id: string): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    entry.isForgotten = true;
+    this.#entries.delete(id);
+    // A write under way could land after the removal; `#write` queues it when it is done.
+    if (!entry.isBusy) this.#removals.add(id);
+  }
+
+  /** Drops what is known of a session that another instance owns; its record stays. */
+  disown(id: string): void {
+    this.#entries.delete(id);
+  }
+
+  /** Whether the record must be written or extended at this heartbeat. */
+  isDue(id: string, now: number): boolean {
+    const entry = this.#entries.get(id);
+    if (entry === undefined || entry.isBusy) return false;
+    if (entry.stored !== entry.record || this.#parts.extend === "always") return true;
+    return now - entry.confirmedAt >= (this.#parts.ttlSeconds * 1000) / 2;
+  }
+
+  /** Extends these records in one batch; those that the store does not have are written again. Never rejects. */
+  async extend(ids: readonly string[]): Promise<void> {
+    const entries = ids.map((id) => this.#entries.get(id)).filter((entry) => entry !== undefined);
+    const changed = entries.filter((entry) => entry.stored !== entry.record);
+    const settled = entries.filter((entry) => entry.stored === entry.record);
+    await Promise.all([...changed.map((entry) => this.#write(entry)), this.#extendSettled(settled)]);
+  }
+
+  /** Removes the records of sessions that are over, in one batch. Never rejects. */
+  async flush(): Promise<void> {
+    if (this.#removals.size === 0) return;
+    const ids = [...this.#removals];
+    this.#removals = new Set();
+    try {
+      await this.#parts.store.remove(ids);
+    } catch {
+      for (const id of ids.slice(0, MAX_REMOVALS - this.#removals.size)) this.#removals.add(id);
+    }
+  }
+
+  /** Whether everything is written that should be. */
+  get isSettled(): boolean {
+    if (this.#removals.size > 0) return false;
+    for (const entry of this.#entries.values())
+      if (entry.isBusy || entry.stored !== entry.record) return false;
+    return true;
+  }
+
+  async #extendSettled(entries: Entry[]): Promise<void> {
+    if (entries.length === 0) return;
+    const found = await this.#parts.store
+      .extend(
+        entries.map((entry) => entry.record.id),
+        this.#parts.ttlSeconds,
+      )
+      .catch(() => undefined);
+    if (found === undefined) return;
+    const now = this.#parts.now();
+    entries.forEach((entry, index) => {
+      const record = found[index];
+      if (record === undefined) {
+        entry.stored = undefined;
+        void this.#write(entry);
+      } else if (record.owner === this.#parts.instanceId) entry.confirmedAt = now;
+      else this.#yield(entry);
+    });
+  }
+
+  async #write(entry: Entry): Promise<void> {
+    if (entry.isBusy) return;
+    entry.isBusy = true;
+    try {
+      while (entry.stored !== entry.record && !entry.isForgotten) {
+        const { record } = entry;
+        if (await this.#put(entry, record)) {
+          entry.stored = record;
+          entry.confirmedAt = this.#parts.now();
+        } else if (!(await this.#reread(entry))) return;
+      }
+    } catch {
+      // The store is away, and its guard has said so; a later heartbeat writes again.
+    } finally {
+      entry.isBusy = false;
+      if (entry.isForgotten) this.#removals.add(entry.record.id);
+    }
+  }
+
+  #put({ stored }: Entry, record: SessionRecord): Promise<boolean> {
+    const { store, ttlSeconds } = this.#parts;
+    return stored === undefined
+      ? store.create(record, ttlSeconds)
+      : store.replace(stored, record, ttlSeconds);
+  }
+
+  /** The store has something else than we thought. False when it is another instance's. */
+  async #reread(entry: Entry): Promise<boolean> {
+    const found = await this.#parts.store.get(entry.record.id);
+    if (found !== undefined && found.owner !== this.#parts.instanceId) {
+      this.#yield(entry);
+      return false;
+    }
+    // Ours after all: a write that was given up on had been carried out.
+    entry.stored = found;
+    return true;
+  }
+
+  #yield(entry: Entry): void {
+    if (this.#entries.get(entry.record.id) !== entry) return;
+    this.#parts.log.warn(
+      { session: entry.record.id },
+      "another instance owns this session: letting go of it",
+    );
+    this.disown(entry.record.id);
+    this.#parts.onConflict(entry.record.id);
+  }
+}

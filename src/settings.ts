@@ -1,0 +1,243 @@
+import { z } from "zod";
+import { LOG_LEVELS } from "./log.ts";
+
+interface SettingMeta {
+  /** What it means, for `docs/configuration.md`. */
+  meaning: string;
+  group: string;
+  /** Shown in `.env.example` where there is no default. */
+  example?: string;
+}
+
+const meta = z.registry<SettingMeta>();
+let group = "";
+
+function setting<T extends z.ZodType>(shape: T, meaning: string, example?: string): T {
+  meta.add(shape, { meaning, group, ...(example === undefined ? {} : { example }) });
+  return shape;
+}
+
+const MIB = 1024 * 1024;
+const whole = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, `must be a whole number from ${least} to ${most}`)
+    .transform(Number)
+    .refine((value) => value >= least && value <= most, `must be a whole number from ${least} to ${most}`);
+const orElse = <T extends z.ZodType>(shape: T, value: string) =>
+  shape.prefault(value as Exclude<z.input<T>, undefined>);
+const oneOf = <const T extends readonly [string, ...string[]]>(words: T) =>
+  z.enum(words, `must be one of ${words.join(", ")}`);
+const list = z.string().transform((text) =>
+  text
+    .split(",")
+    .map((part) => part.trim())
+    .filter(Boolean),
+);
+const url = (...schemes: string[]) =>
+  z.string().refine(
+    (text) => {
+      return URL.canParse(text) && schemes.includes(new URL(text).protocol);
+    },
+    `must be a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
+  );
+
+const inGroup = <T>(name: string, settings: () => T): T => {
+  group = name;
+  return settings();
+};
+
+/** Every setting there is, once. `.env.example` and `docs/configuration.md` are made from this list. */
+export const SETTINGS = {
+  ...inGroup("Where it listens", () => ({
+    PORT: setting(orElse(whole(0, 65_535), "3000"), "Port to listen on. 0 draws a free one."),
+    HOST: setting(
+      z
+        .string()
+        .regex(/^[0-9a-zA-Z.:-]+$/, "must be a host name or an address")
+        .optional(),
+      "Address to listen on. Unset: all interfaces.",
+      "127.0.0.1",
+    ),
+    PUBLIC_URL: setting(
+      url("http:", "https:").optional(),
+      "Address under which clients reach the gateway, for the lines printed at start. On Railway it is found by itself.",
+      "https://gateway.example.com",
+    ),
+  })),
+  ...inGroup("Who may come in", () => ({
+    MCP_API_KEY: setting(
+      z.string().optional(),
+      "The API key. Make one with `openssl rand -hex 32`. Unset: one is drawn at start and shown, but never with NODE_ENV=production.",
+      "replace-me",
+    ),
+    MCP_API_KEYS: setting(
+      z.string().optional(),
+      "Several keys, each with the name of its caller: `name=key` or `name=sha256:<hex>`, separated by commas. Two keys may have one name.",
+      "alice=replace-me,ci=sha256:<64 hex digits>",
+    ),
+    ALLOWED_ORIGINS: setting(
+      orElse(list, ""),
+      "Web origins whose pages may call the gateway, separated by commas. Unset: none. Programs send no origin and need none.",
+      "https://app.example.com",
+    ),
+    ALLOWED_HOSTS: setting(
+      orElse(list, ""),
+      "Host names that requests may name, separated by commas. Unset: any, or only local ones when HOST is a local address. `/health` answers to all.",
+      "gateway.example.com",
+    ),
+    TRUST_PROXY: setting(
+      orElse(
+        z.string().regex(/^(auto|off|railway|[1-9])$/, "must be auto, off, railway or a number from 1 to 9"),
+        "auto",
+      ),
+      "Whose word on a client's address is believed: `off` (the socket), `railway` (X-Real-IP), or how many proxies stand in front (X-Forwarded-For). `auto`: `railway` on Railway, else `off`.",
+    ),
+  })),
+  ...inGroup("The MCP server behind", () => ({
+    MCP_SERVER_COMMAND: setting(
+      z.string().min(1, "must not be empty").optional(),
+      "Command of the stdio server to front, as one line. No shell reads it: quotes group words, nothing else is special. Unset: the built-in demo server.",
+      "npx -y @modelcontextprotocol/server-everything",
+    ),
+    MCP_SERVER_ENV: setting(
+      orElse(list, ""),
+      "Names of variables that the server may see, separated by commas. It sees PATH, HOME and the like, and nothing else.",
+      "GITHUB_TOKEN",
+    ),
+    MAX_LINE_BYTES: setting(
+      orElse(whole(1024, 256 * MIB), String(4 * MIB)),
+      "Longest message that a server may send.",
+    ),
+    MAX_CHILDREN: setting(orElse(whole(1, 100_000), "100"), "Server processes at once."),
+    SPAWN_CONCURRENCY: setting(
+      orElse(whole(1, 1000), "4"),
+      "Server processes that may be starting at once; others wait their turn.",
+    ),
+    SERVER_START_SECONDS: setting(
+      orElse(whole(1, 3600), "60"),
+      "How long a message waits for its server to be started.",
+    ),
+    REQUEST_TIMEOUT_SECONDS: setting(
+      orElse(whole(1, 86_400), "600"),
+      "How long a request waits for its answer. Progress starts the count again.",
+    ),
+  })),
+  ...inGroup("Where sessions are recorded", () => ({
+    SESSION_STORE: setting(
+      orElse(oneOf(["auto", "memory", "redis", "upstash"]), "auto"),
+      "`auto`: Upstash when its two variables are set, else Redis when REDIS_URL is, else memory.",
+    ),
+    UPSTASH_REDIS_REST_URL: setting(
+      url("http:", "https:").optional(),
+      "REST URL of the Upstash database.",
+      "https://your-database.upstash.io",
+    ),
+    UPSTASH_REDIS_REST_TOKEN: setting(
+      z.string().regex(/^\S+$/, "must not be empty or hold spaces").optional(),
+      "REST token of the Upstash database; not the read-only one.",
+      "replace-me",
+    ),
+    REDIS_URL: setting(
+      z
+        .string()
+        .refine(
+          (text) =>
+            text
+              .split(",")
+              .every((part) => URL.canParse(part.trim()) && /^rediss?:$/.test(new URL(part.trim()).protocol)),
+          "must be a URL that begins with redis:// or rediss://, or several separated by commas",
+        )
+        .optional(),
+      "URL of a Redis server; `rediss://` for TLS; several, separated by commas, for a cluster.",
+      "redis://localhost:6379",
+    ),
+    REDIS_KEY_PREFIX: setting(
+      orElse(
+        z.string().regex(/^[\w:.{}-]{1,64}$/, "must be 1 to 64 letters, digits, or any of _ : . - { }"),
+        "mcp:",
+      ),
+      "What every key begins with.",
+    ),
+    STORE_TIMEOUT_MS: setting(
+      orElse(whole(50, 60_000), "1000"),
+      "How long the store may take to answer, in ms.",
+    ),
+  })),
+  ...inGroup("Sessions", () => ({
+    SESSION_TTL_SECONDS: setting(
+      orElse(whole(2, 2_592_000), "3600"),
+      "Expiry of a session's record. An open stream extends it.",
+    ),
+    SESSION_EXTEND: setting(
+      orElse(oneOf(["late", "always"]), "late"),
+      "When a record is extended: `late`, once less than half of its expiry is left; `always`, at each heartbeat (120 commands an hour and session).",
+    ),
+    HEARTBEAT_SECONDS: setting(
+      orElse(whole(1, 300), "30"),
+      "How often the comment `: ping` is written to each stream.",
+    ),
+    SESSION_IDLE_SECONDS: setting(
+      orElse(whole(1, 604_800), "1800"),
+      "How long a session may live without a message either way.",
+    ),
+    FIRST_POST_SECONDS: setting(
+      orElse(whole(1, 3600), "30"),
+      "How long a client may take to send its first message.",
+    ),
+    MAX_SESSIONS: setting(
+      orElse(whole(1, 1_000_000), "1000"),
+      "Sessions that this instance holds. Above: 503.",
+    ),
+    MAX_SESSIONS_PER_KEY: setting(
+      orElse(whole(1, 1_000_000), "50"),
+      "Sessions that one caller has open on this instance. Above: 429.",
+    ),
+    MAX_IN_FLIGHT: setting(
+      orElse(whole(1, 100_000), "64"),
+      "Unanswered requests of one session. Above: 429.",
+    ),
+    MAX_BODY_BYTES: setting(
+      orElse(whole(1024, 64 * MIB), String(4 * MIB)),
+      "Largest message that a client may send. Above: 413.",
+    ),
+    MAX_OUTBOX_BYTES: setting(
+      orElse(whole(64 * 1024, 1024 * MIB), String(8 * MIB)),
+      "What may wait for a client that reads slowly. From an eighth of it on the server is paused; above it the session ends.",
+    ),
+  })),
+  ...inGroup("The process", () => ({
+    DRAIN_SECONDS: setting(
+      whole(0, 3600).optional(),
+      "How long SIGTERM lets requests finish. Unset: 25, or 2 less than RAILWAY_DEPLOYMENT_DRAINING_SECONDS where that is set.",
+      "25",
+    ),
+    LOG_LEVEL: setting(
+      orElse(oneOf(LOG_LEVELS), "info"),
+      "trace, debug, info, warn, error, fatal or silent.",
+    ),
+    NODE_ENV: setting(
+      z.string().optional(),
+      "With `production` a key must be set, and it must be strong.",
+      "production",
+    ),
+  })),
+} as const;
+
+/** What a person reads about one setting. */
+export interface SettingWords {
+  name: string;
+  group: string;
+  meaning: string;
+  default: string | undefined;
+  example: string | undefined;
+}
+
+/** Every setting in words, for the documents made from them. */
+export function settingWords(): SettingWords[] {
+  return Object.entries(SETTINGS).map(([name, shape]) => {
+    const { meaning, group: inGroupNamed, example } = meta.get(shape) as SettingMeta;
+    const fallback = shape instanceof z.ZodPrefault ? String(shape.def.defaultValue) : undefined;
+    return { name, group: inGroupNamed, meaning, default: fallback, example };
+  });
+}

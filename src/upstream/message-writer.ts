@@ -1,0 +1,101 @@
+import type { Writable } from "node:stream";
+import { GatewayError } from "../errors.ts";
+
+export interface MessageWriterOptions {
+  /** How long a message waits for a reader that does not read, in milliseconds. */
+  sendTimeoutMs: number;
+}
+
+interface WaitingMessage {
+  message: Buffer;
+  taken(): void;
+  refuse(reason: "upstream_busy" | "upstream_exited"): void;
+}
+
+const NEWLINE = Buffer.from("\n");
+/** Up to here a copy costs less than a second buffer in the same write. */
+const COPY_BYTES = 16 * 1024;
+const MAX_WAITING = 1000;
+const MAX_WAITING_BYTES = 8 * 1024 * 1024;
+
+/** Gives messages to a child's stdin, in order, and lets them wait only for so long when the child does not read. */
+export class MessageWriter {
+  readonly #stdin: Writable;
+  readonly #sendTimeoutMs: number;
+  readonly #waiting = new Set<WaitingMessage>();
+  #waitingBytes = 0;
+  #ended = false;
+
+  constructor(stdin: Writable, { sendTimeoutMs }: MessageWriterOptions) {
+    this.#stdin = stdin;
+    this.#sendTimeoutMs = sendTimeoutMs;
+    stdin.on("drain", () => this.#writeWaiting());
+    stdin.on("close", () => this.end());
+  }
+
+  /** As `Link.send`. */
+  send(message: Buffer): Promise<void> | undefined {
+    if (this.#ended || !this.#stdin.writable) return Promise.reject(new GatewayError("upstream_exited"));
+    if (this.#waiting.size === 0 && !this.#stdin.writableNeedDrain) {
+      this.#write(message);
+      return undefined;
+    }
+    const tooMany = this.#waiting.size >= MAX_WAITING;
+    const tooLarge = this.#waiting.size > 0 && this.#waitingBytes + message.length > MAX_WAITING_BYTES;
+    if (tooMany || tooLarge) return Promise.reject(new GatewayError("upstream_busy"));
+    return this.#wait(message);
+  }
+
+  /** Refuses what still waits and what comes later. Safe to call twice. */
+  end(): void {
+    this.#ended = true;
+    for (const waiting of this.#waiting) waiting.refuse("upstream_exited");
+  }
+
+  #wait(message: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(waiting);
+        this.#waitingBytes -= message.length;
+      };
+      const waiting: WaitingMessage = {
+        message,
+        taken() {
+          leave();
+          resolve();
+        },
+        refuse(reason) {
+          leave();
+          reject(new GatewayError(reason));
+        },
+      };
+      const timer = setTimeout(() => waiting.refuse("upstream_busy"), this.#sendTimeoutMs);
+      this.#waiting.add(waiting);
+      this.#waitingBytes += message.length;
+    });
+  }
+
+  #writeWaiting(): void {
+    for (const waiting of this.#waiting) {
+      if (this.#stdin.writableNeedDrain || !this.#stdin.writable) return;
+      this.#write(waiting.message);
+      waiting.taken();
+    }
+  }
+
+  /** One system call a message: two would wake the reader for half a line. */
+  #write(message: Buffer): void {
+    if (message.length <= COPY_BYTES) {
+      const line = Buffer.allocUnsafe(message.length + 1);
+      message.copy(line);
+      line[message.length] = 0x0a;
+      this.#stdin.write(line);
+      return;
+    }
+    this.#stdin.cork();
+    this.#stdin.write(message);
+    this.#stdin.write(NEWLINE);
+    this.#stdin.uncork();
+  }
+}

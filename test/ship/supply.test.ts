@@ -1,0 +1,80 @@
+import { describe, expect, test } from "vitest";
+import { atLeast, lockfile, manifest, nameAt, production } from "./lockfile.ts";
+
+/** Every package that the running gateway needs directly, and what it is for. A new one needs a reason here. */
+const REASONS: Record<string, string> = {
+  "@modelcontextprotocol/sdk": "the built-in MCP server, and the types of the protocol",
+  "@upstash/redis": "the session store on Upstash, over REST",
+  cors: "the CORS headers of allowed web origins",
+  dotenv: "reads .env",
+  express: "the routes",
+  ioredis: "the session store on Redis, over TCP",
+  "lru-cache": "bounded tables: wrong keys by address, look-ups of foreign sessions",
+  pino: "the log, one JSON object a line",
+  "pino-pretty": "the log on a terminal",
+  undici: "HTTP connections with deadlines and a pool of their own",
+  zod: "the settings: their shapes and the words for wrong ones",
+};
+const MOST_DIRECT_DEPENDENCIES = 12;
+
+/** The oldest version without a known hole that concerns a gateway. */
+const MINIMUM: Record<string, string> = {
+  "@modelcontextprotocol/sdk": "1.32.2",
+  "body-parser": "2.3.0",
+  express: "5.0.0",
+  qs: "6.14.1",
+  undici: "7.28.0",
+};
+
+describe("what the gateway depends on", () => {
+  test("is a short list, each with its reason", () => {
+    const names = Object.keys(manifest.dependencies ?? {}).toSorted();
+    expect(names).toEqual(Object.keys(REASONS).toSorted());
+    expect(names.length).toBeLessThanOrEqual(MOST_DIRECT_DEPENDENCIES);
+  });
+
+  test("is pinned exactly, so that two builds of one commit are the same", () => {
+    const ranges = Object.entries({ ...manifest.dependencies, ...manifest.devDependencies });
+    expect(ranges.filter(([, range]) => !/^\d+\.\d+\.\d+$/.test(range))).toEqual([]);
+  });
+
+  test("runs no script of its own when it is installed", () => {
+    expect(production.filter(([, pack]) => pack.hasInstallScript === true).map(([place]) => place)).toEqual(
+      [],
+    );
+  });
+
+  test.each(Object.entries(MINIMUM))(
+    "holds %s in version %s or later, wherever it stands in the tree",
+    (name, minimum) => {
+      const versions = production
+        .filter(([place]) => nameAt(place) === name)
+        .map(([, pack]) => pack.version ?? "0");
+      expect(versions).not.toEqual([]);
+      expect(versions.filter((version) => !atLeast(version, minimum))).toEqual([]);
+    },
+  );
+
+  test("is free to use in a closed product: permissive licences only", () => {
+    const permissive = /^\(?(MIT|ISC|0BSD|BSD-[23]-Clause|Apache-2\.0|BlueOak-1\.0\.0|Unlicense|MIT-0)\b/;
+    expect(
+      production.filter(([, pack]) => !permissive.test(pack.license ?? "none")).map(([place]) => place),
+    ).toEqual([]);
+  });
+
+  test("runs on the oldest Node that the gateway supports", () => {
+    const wantsNewer = production.filter(([, pack]) => {
+      const oldest = /^>=? ?(\d+)(?:\.\d+)*$/.exec(pack.engines?.["node"] ?? "")?.[1];
+      return oldest !== undefined && Number(oldest) > 20;
+    });
+    expect(lockfile.packages[""]?.engines?.["node"]).toBe(">=20.19");
+    expect(wantsNewer.map(([place]) => place)).toEqual([]);
+  });
+});
+
+test("versions are compared by number, part by part", () => {
+  expect(atLeast("7.28.0", "7.28.0")).toBe(true);
+  expect(atLeast("7.100.0", "7.28.0")).toBe(true);
+  expect(atLeast("7.27.9", "7.28.0")).toBe(false);
+  expect(atLeast("6.99.99", "7.28.0")).toBe(false);
+});

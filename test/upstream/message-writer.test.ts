@@ -1,0 +1,103 @@
+import { Writable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { MessageWriter } from "../../src/upstream/message-writer.ts";
+
+/** A pipe whose reader reads when the test says so. */
+function openPipe() {
+  const writes: string[] = [];
+  let take: (() => void) | undefined;
+  const stdin = new Writable({
+    highWaterMark: 10,
+    write: (chunk: Buffer, _encoding, done) => {
+      writes.push(chunk.toString());
+      take = done;
+    },
+    writev: (chunks, done) => {
+      writes.push(Buffer.concat(chunks.map(({ chunk }) => chunk as Buffer)).toString());
+      take = done;
+    },
+  });
+  stdin.on("error", () => {});
+  const read = async (): Promise<void> => {
+    take?.();
+    await vi.advanceTimersByTimeAsync(0);
+  };
+  return { stdin, writes, read, writer: new MessageWriter(stdin, { sendTimeoutMs: 2000 }) };
+}
+
+const message = (text: string): Buffer => Buffer.from(`{"${text}"}`);
+
+describe("MessageWriter", () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it("writes a message and its line end at once, small or large", async () => {
+    const { writer, writes, read } = openPipe();
+    expect(writer.send(message("a"))).toBeUndefined();
+    await read();
+    const large = "x".repeat(20_000);
+    expect(writer.send(message(large))).toBeUndefined();
+    await read();
+    expect(writes).toEqual(['{"a"}\n', `{"${large}"}\n`]);
+  });
+
+  it("FLT-34 gives nothing of a message to a reader that does not read, and says so in time", async () => {
+    const { writer, writes, read } = openPipe();
+    expect(writer.send(message("fills the pipe"))).toBeUndefined();
+    const refused = expect(writer.send(message("waits"))).rejects.toMatchObject({ reason: "upstream_busy" });
+    await vi.advanceTimersByTimeAsync(2000);
+    await refused;
+    await read();
+    expect(writer.send(message("b"))).toBeUndefined();
+    expect(writes).toEqual(['{"fills the pipe"}\n', '{"b"}\n']);
+  });
+
+  it("keeps the order of what waits and what comes later", async () => {
+    const { writer, writes, read } = openPipe();
+    void writer.send(message("fills the pipe"));
+    const order: number[] = [];
+    const sent = [1, 2, 3].map((n) => writer.send(message(`waits ${n}, long`))?.then(() => order.push(n)));
+    while (order.length < 3) {
+      await read();
+      // Room again, but others stand before it.
+      if (order.length === 1) sent.push(writer.send(message("late"))?.then(() => order.push(4)));
+    }
+    await read();
+    await read();
+    await Promise.all(sent);
+    expect(order).toEqual([1, 2, 3, 4]);
+    expect(writes.map((line) => line.slice(2, 9))).toEqual(["fills t", "waits 1", "waits 2", "waits 3", 'late"}\n']);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it("bounds what waits, in messages and in bytes", async () => {
+    const { writer, stdin } = openPipe();
+    void writer.send(message("fills the pipe"));
+    const waiting = Array.from({ length: 1000 }, () => writer.send(message("x"))?.catch(() => {}));
+    await expect(writer.send(message("x"))).rejects.toMatchObject({ reason: "upstream_busy" });
+    stdin.destroy();
+    await Promise.all(waiting);
+
+    const other = openPipe();
+    void other.writer.send(message("fills the pipe"));
+    const large = other.writer.send(Buffer.alloc(9 << 20, "x"))?.catch(() => {});
+    await expect(other.writer.send(message("x"))).rejects.toMatchObject({ reason: "upstream_busy" });
+    other.stdin.destroy();
+    await large;
+  });
+
+  it("refuses what waits when the pipe breaks, and all that comes later", async () => {
+    const { writer, stdin, writes } = openPipe();
+    void writer.send(message("fills the pipe"));
+    const waiting = expect(writer.send(message("waits"))).rejects.toMatchObject({ reason: "upstream_exited" });
+    stdin.destroy(new Error("EPIPE"));
+    await waiting;
+    await expect(writer.send(message("late"))).rejects.toMatchObject({ reason: "upstream_exited" });
+    expect(writes).toHaveLength(1);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+});
