@@ -15,8 +15,8 @@ export default defineRailway(() => {
       numReplicas: 1,
       // The new deployment answers before the old one closes its door: an SSE client gives up at the first 502.
       overlapSeconds: 20,
-      // More than DRAIN_SECONDS, so that the drain ends by itself and not by SIGKILL.
-      drainingSeconds: 30,
+      // DRAIN_SECONDS, and what ending the servers and leaving the store take after it: else SIGKILL ends the drain.
+      drainingSeconds: 35,
       // Heartbeats keep the service awake anyway, and the first request after a sleep may get a 502.
       sleepApplication: false,
       restartPolicyType: "ON_FAILURE",

@@ -219,8 +219,8 @@ function railwayUrl(env: NodeJS.ProcessEnv): string | undefined {
   return domain === undefined || domain === "" ? undefined : `https://${domain}`;
 }
 
-/** Railway kills this long after SIGTERM, so the drain must end before. */
+/** Railway kills this long after SIGTERM, and ending stubborn servers takes some seconds after the drain. */
 function railwayDrainSeconds(env: NodeJS.ProcessEnv): number | undefined {
   const seconds = Number(env["RAILWAY_DEPLOYMENT_DRAINING_SECONDS"] ?? Number.NaN);
-  return Number.isFinite(seconds) ? Math.max(0, seconds - 2) : undefined;
+  return Number.isFinite(seconds) ? Math.max(0, seconds - 10, seconds / 2) : undefined;
 }

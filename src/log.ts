@@ -48,9 +48,17 @@ function describeError(error: unknown): Record<string, unknown> {
     ...(reason === undefined ? { message: firstLine(error.message) } : { reason }),
     ...(typeof code === "string" ? { code } : {}),
     ...(error.cause instanceof Error ? { cause: describeError(error.cause) } : {}),
-    ...(reason === undefined && error.stack ? { stack: error.stack.split("\n").slice(1, 9).join("\n") } : {}),
+    ...(reason === undefined && error.stack ? { stack: framesOf(error.stack) } : {}),
   };
 }
 
 /** UpstashError appends the whole command to its message. */
 const firstLine = (text: string): string => (text.split(/\n|, command was:/, 1)[0] ?? "").slice(0, 300);
+
+/** Where it happened, without the message that a stack begins with. */
+const framesOf = (stack: string): string =>
+  stack
+    .split("\n")
+    .filter((line) => /^\s+at /.test(line))
+    .slice(0, 8)
+    .join("\n");

@@ -209,7 +209,7 @@ export const SETTINGS = {
   ...inGroup("The process", () => ({
     DRAIN_SECONDS: setting(
       whole(0, 3600).optional(),
-      "How long SIGTERM lets requests finish. Unset: 25, or 2 less than RAILWAY_DEPLOYMENT_DRAINING_SECONDS where that is set.",
+      "How long SIGTERM lets requests finish. Unset: 25, or 10 less than RAILWAY_DEPLOYMENT_DRAINING_SECONDS where that is set.",
       "25",
     ),
     LOG_LEVEL: setting(

@@ -174,7 +174,9 @@ export function openRedisSessionStore(options: RedisSessionStoreOptions): Sessio
           if (outage?.kind === "credentials") throw outage;
           if (client.status !== "ready")
             await once(client, "ready", { signal: AbortSignal.timeout(deadlineMs) });
-          await client.ping();
+          // A cluster opens the connection to a node with the first command for it, and rejects others meanwhile.
+          const nodes = client instanceof Cluster ? client.nodes("master") : [client];
+          await Promise.all(nodes.map((node) => node.ping()));
         });
       } catch (error) {
         const failure = toFailure(error);

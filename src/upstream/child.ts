@@ -27,8 +27,8 @@ export interface ChildOptions {
 type PipedProcess = ChildProcessByStdio<Writable, Readable, Readable>;
 
 const GRACE_MS = 2000;
-/** How long the kernel gets to take a killed group away. */
-const REAP_MS = 1000;
+/** What is killed and still there after this waits for a parent that does not look after it, or is out of our reach. */
+const REAP_MS = 250;
 const POLL_MS = 15;
 
 /** Starts a process in a group of its own. Rejects with `upstream_start_failed`; the cause is for the log only. */
@@ -103,6 +103,11 @@ export class Child {
   async kill(): Promise<void> {
     void this.#endGroup();
     await this.gone;
+  }
+
+  /** Kills its group at once, for a process that has no time left to wait. */
+  killNow(): void {
+    this.#signalGroup("SIGKILL");
   }
 
   async #askThenKill(): Promise<void> {

@@ -45,7 +45,7 @@ export class StderrTail {
         ? this.#ring.subarray(0, this.#writtenBytes)
         : Buffer.concat([this.#ring.subarray(end), this.#ring.subarray(0, end)]);
     // Redacted before it is cut, or half a secret would pass.
-    return this.#redact(kept.toString()).slice(-characters).trim();
+    return this.#redact(kept.toString()).trim().slice(-characters);
   }
 
   #take(chunk: Buffer): void {

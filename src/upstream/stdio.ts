@@ -1,6 +1,6 @@
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { openChild } from "./child.ts";
+import { type Child, openChild } from "./child.ts";
 import { type Place, SpawnQueue } from "./spawn-queue.ts";
 import { StdioLink } from "./stdio-link.ts";
 import type { Link, LinkEvents, Upstream } from "./upstream.ts";
@@ -32,7 +32,7 @@ export interface StdioUpstreamOptions {
 }
 
 /** Counts of this instance, for health and metrics. */
-export interface StdioStats {
+interface StdioStats {
   children: number;
   waiting: number;
   garbageLines: number;
@@ -51,11 +51,17 @@ export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstrea
     maxChildren: options.maxChildren ?? 100,
     maxWaiting: options.maxWaiting ?? 100,
   });
+  const children = new Set<Child>();
   const links = new Set<Link>();
   const opening = new Set<Promise<Link>>();
   const log = options.log.child({ server: name });
   let closed = false;
   let garbageLines = 0;
+
+  // The process may leave without `close`; a child that is deaf to the end of its input would outlive it.
+  const killAll = (): void => {
+    for (const child of children) child.killNow();
+  };
 
   async function start(place: Place, events: LinkEvents, signal: AbortSignal): Promise<Link> {
     if (closed) {
@@ -69,7 +75,14 @@ export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstrea
         throw error;
       },
     );
-    void child.gone.then(place.release);
+    if (children.size === 0) process.on("exit", killAll);
+    children.add(child);
+    void child.exited.then(place.started);
+    void child.gone.then(() => {
+      children.delete(child);
+      if (children.size === 0) process.off("exit", killAll);
+      place.release();
+    });
     if (closed || signal.aborted) {
       await child.close();
       throw signal.aborted ? signal.reason : new GatewayError("upstream_start_failed");

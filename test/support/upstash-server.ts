@@ -35,6 +35,7 @@ export type Fault =
   | { kind: "stale" };
 
 export interface SeenRequest {
+  /** Without its query. */
   path: string;
   headers: IncomingMessage["headers"];
   commands: readonly Command[];
@@ -131,7 +132,7 @@ export async function startUpstash(options: UpstashOptions): Promise<UpstashUnde
     if (format.resp2 && (format.base64 || read.form === "multi-exec")) {
       return sayError(response, 400, "ERR resp2 response format is not supported here");
     }
-    const seen = { path: url, headers: request.headers, commands: read.commands };
+    const seen = { path: url.replace(/\?.*/, ""), headers: request.headers, commands: read.commands };
     requests.push(seen);
     const readOnly = shown === readOnlyToken;
     if (read.form === "stream") return stream(request, response, read);

@@ -46,7 +46,10 @@ describe("built in", () => {
     ["an unknown response", '{"jsonrpc":"2.0","id":99,"result":{}}'],
     ["a result that is no object", '{"jsonrpc":"2.0","id":0,"result":1}'],
     ["result and error", '{"jsonrpc":"2.0","id":0,"result":{},"error":{"code":1,"message":"x"}}'],
-    ["a notification with wrong parameters", '{"jsonrpc":"2.0","method":"notifications/cancelled","params":[]}'],
+    [
+      "a notification with wrong parameters",
+      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":[]}',
+    ],
     ["nothing but braces", "{}"],
   ])("FLT-36 lives on after %s", async (_, message) => {
     const { link, seen } = await open();
@@ -103,7 +106,8 @@ describe("built in", () => {
     const { link, seen } = await open(server.createServer);
     link.pause();
     const params = { text: "x".repeat(1024 * 1024) };
-    for (const n of [1, 2, 3, 4, 5]) void server.transport().send({ jsonrpc: "2.0", method: `m${n}`, params });
+    for (const n of [1, 2, 3, 4, 5])
+      void server.transport().send({ jsonrpc: "2.0", method: `m${n}`, params });
     expect(seen.messages.map(({ method }) => method)).toEqual(["m1", "m2"]);
     link.resume();
     expect(seen.messages.map(({ method }) => method)).toEqual(["m1", "m2", "m3", "m4", "m5"]);

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Child, type ChildOptions, openChild } from "../../src/upstream/child.ts";
-import { fixture, livingFixtures } from "./processes.ts";
+import { expectNoFixtures, fixture, livingFixtures } from "./processes.ts";
 import { captureLog } from "./recorder.ts";
 
 const { log } = captureLog();
@@ -11,7 +11,7 @@ describe("Child", () => {
   afterEach(async () => {
     await child?.kill();
     child?.stdout.destroy();
-    expect(livingFixtures()).toEqual([]);
+    await expectNoFixtures();
   });
 
   async function open(name: string, options: Partial<ChildOptions> = {}): Promise<Child> {
@@ -27,7 +27,7 @@ describe("Child", () => {
 
   it.each([
     ["a command that is not there", { command: "no-such-command-anywhere" }],
-    ["a file that cannot be executed", { command: "/etc/hostname" }],
+    ["a file that cannot be executed", { command: fixture("never-answers").args[0] as string }],
     ["a folder", { command: "/tmp" }],
     ["a working folder that is not there", { cwd: "/no/such/folder" }],
     ["an argument that no process can have", { args: ["\0"] }],
@@ -37,7 +37,7 @@ describe("Child", () => {
       (error: unknown) => error,
     );
     expect(failure).toMatchObject({ reason: "upstream_start_failed", cause: expect.any(Error) });
-    expect((failure as Error).message).not.toMatch(/such|hostname|tmp|spawn/);
+    expect((failure as Error).message).not.toMatch(/such|fixtures|tmp|spawn/);
   });
 
   it("SEC-45 gives arguments as they are to a program without a shell", async () => {
@@ -114,6 +114,7 @@ describe("Child", () => {
     await started.exited;
     for (let n = 0; n < 10; n += 1) started.stdin.write("x".repeat(100_000));
     await started.close();
+    expect(await started.exited).toEqual({ code: 1, signal: null });
   });
 
   it("FLT-39 a flood of 100 MB on stderr neither blocks the child nor stays", async () => {

@@ -25,10 +25,17 @@ export function describeUpstream(kind: string, { create, talk }: UpstreamUnderTe
 
     it("answers", async () => {
       const { link, seen } = await open();
-      const params = { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "test", version: "1" } };
+      const params = {
+        protocolVersion: "2025-06-18",
+        capabilities: {},
+        clientInfo: { name: "test", version: "1" },
+      };
       await link.send(encode({ id: "first", method: "initialize", params }));
       const { result } = await seen.answer("first");
-      expect(result).toMatchObject({ protocolVersion: "2025-06-18", serverInfo: { name: expect.any(String) } });
+      expect(result).toMatchObject({
+        protocolVersion: "2025-06-18",
+        serverInfo: { name: expect.any(String) },
+      });
       await link.send(encode({ method: "notifications/initialized" }));
       await link.send(call(0, "echo", { text: "hello" }));
       expect(await seen.answer(0)).toMatchObject({ result: { content: [{ type: "text", text: "hello" }] } });
@@ -53,7 +60,7 @@ export function describeUpstream(kind: string, { create, talk }: UpstreamUnderTe
 
     it("carries every character", async () => {
       const { link, seen } = await open();
-      const text = "é € 😀 \u0000 \u2028 \u2029 \r\n \ud800 \ufeff \" \\ {}\n{}";
+      const text = 'é € 😀 \u0000 \u2028 \u2029 \r\n \ud800 \ufeff " \\ {}\n{}';
       await link.send(call(0, "echo", { text }));
       expect((await seen.answer(0)).result?.content?.[0]?.text).toBe(text);
     });
@@ -68,7 +75,8 @@ export function describeUpstream(kind: string, { create, talk }: UpstreamUnderTe
     it("ISO-01 never shows one link's messages to another, though their ids are equal", async () => {
       const links = await Promise.all([open(), open(), open()]);
       for (let id = 0; id < 100; id += 1) {
-        for (const [n, { link }] of links.entries()) void link.send(call(id, "echo", { text: `link ${n}, id ${id}` }));
+        for (const [n, { link }] of links.entries())
+          void link.send(call(id, "echo", { text: `link ${n}, id ${id}` }));
       }
       await Promise.all(links.map(({ seen }) => seen.answer(99)));
       for (const [n, { seen }] of links.entries()) {
@@ -101,12 +109,16 @@ export function describeUpstream(kind: string, { create, talk }: UpstreamUnderTe
       await link.send(call(0, "echo", { text: "x" }));
       await seen.answer(0);
       const closing = link.close();
-      await expect(link.send(call(1, "echo", { text: "late" }))).rejects.toMatchObject({ reason: "upstream_exited" });
+      await expect(link.send(call(1, "echo", { text: "late" }))).rejects.toMatchObject({
+        reason: "upstream_exited",
+      });
       await Promise.all([closing, link.close()]);
       await link.close();
       expect(seen.ends).toEqual(["closed"]);
       expect(seen.messages).toHaveLength(1);
-      await expect(link.send(call(2, "echo", { text: "late" }))).rejects.toMatchObject({ reason: "upstream_exited" });
+      await expect(link.send(call(2, "echo", { text: "late" }))).rejects.toMatchObject({
+        reason: "upstream_exited",
+      });
       link.pause();
       link.resume();
     });

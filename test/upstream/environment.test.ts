@@ -21,12 +21,24 @@ describe("childEnvironment", () => {
 
   it("hands on what the operator listed by its exact name", () => {
     const env = childEnvironment(ours, ["GITHUB_TOKEN", "REDIS_URL", "EMPTY", "ABSENT"]);
-    expect(env).toEqual({ HOME: "/home/me", PATH: "/bin", GITHUB_TOKEN: "github", REDIS_URL: "redis://secret", EMPTY: "" });
-    expect(childEnvironment(ours, ["UPSTASH_*", "*", "", "github_token"])).toEqual({ HOME: "/home/me", PATH: "/bin" });
+    expect(env).toEqual({
+      HOME: "/home/me",
+      PATH: "/bin",
+      GITHUB_TOKEN: "github",
+      REDIS_URL: "redis://secret",
+      EMPTY: "",
+    });
+    expect(childEnvironment(ours, ["UPSTASH_*", "*", "", "github_token"])).toEqual({
+      HOME: "/home/me",
+      PATH: "/bin",
+    });
   });
 
   it("FLT-41 never hands on the keys of our own door", () => {
-    expect(childEnvironment(ours, ["MCP_API_KEY", "MCP_API_KEYS"])).toEqual({ HOME: "/home/me", PATH: "/bin" });
+    expect(childEnvironment(ours, ["MCP_API_KEY", "MCP_API_KEYS"])).toEqual({
+      HOME: "/home/me",
+      PATH: "/bin",
+    });
   });
 
   it("takes no name from the object's own nature", () => {

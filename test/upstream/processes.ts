@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { childEnvironment } from "../../src/upstream/environment.ts";
 
@@ -16,7 +17,11 @@ export interface Program {
 export function fixture(name: string, ...args: string[]): Program {
   const path = fileURLToPath(new URL(`../fixtures/${name}.mjs`, import.meta.url));
   const [key = "", value = ""] = MARK.split("=");
-  return { command: process.execPath, args: [path, ...args], env: { ...childEnvironment(process.env, []), [key]: value } };
+  return {
+    command: process.execPath,
+    args: [path, ...args],
+    env: { ...childEnvironment(process.env, []), [key]: value },
+  };
 }
 
 /** What is left of the programs that this test file started. A process that only waits to be reaped does not count. */
@@ -25,6 +30,13 @@ export function livingFixtures(): number[] {
     .filter((entry) => /^\d+$/.test(entry))
     .map(Number)
     .filter((pid) => pid !== process.pid && environmentOf(pid).includes(MARK));
+}
+
+/** Throws when something of what this test file started lives on. */
+export async function expectNoFixtures(): Promise<void> {
+  // What was just killed is not always out of the kernel's tables at once.
+  for (let look = 0; look < 100 && livingFixtures().length > 0; look += 1) await sleep(20);
+  if (livingFixtures().length > 0) throw new Error(`left behind: ${livingFixtures().join(" ")}`);
 }
 
 function environmentOf(pid: number): string {

@@ -66,10 +66,19 @@ export class Recorder implements LinkEvents {
   }
 }
 
-export const encode = (message: Message): Buffer => Buffer.from(JSON.stringify({ jsonrpc: "2.0", ...message }));
+export const encode = (message: Message): Buffer =>
+  Buffer.from(JSON.stringify({ jsonrpc: "2.0", ...message }));
 
 export const call = (id: number | string, name: string, args: Record<string, unknown> = {}): Buffer =>
   encode({ id, method: "tools/call", params: { name, arguments: args, _meta: { progressToken: id } } });
+
+/** How a send ended: `given`, or the reason it was refused for. */
+export function outcomeOf(sent: Promise<unknown> | undefined): Promise<string> {
+  return Promise.resolve(sent).then(
+    () => "given",
+    (error: { reason: string }) => error.reason,
+  );
+}
 
 /** A log whose lines a test can read. */
 export function captureLog(): { log: Log; text: () => string } {

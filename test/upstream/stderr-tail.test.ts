@@ -57,15 +57,16 @@ describe("StderrTail", () => {
   it("FLT-39 keeps the last 64 KiB and no more", async () => {
     const { stderr, tail } = open();
     let all = "";
+    let right = true;
     for (let n = 0; n < 3000; n += 1) {
       const line = `line ${n} ${"x".repeat(n % 97)}\n`;
       all += line;
       stderr.write(line);
       await settle();
-      if (n % 500 === 0) expect(tail.text()).toBe(all.slice(-65_536).trim());
+      right &&= tail.text() === all.slice(-65_536).trim();
     }
-    expect(tail.text()).toBe(all.slice(-65_536).trim());
-    expect(tail.text(10)).toBe(all.slice(-10).trim());
+    expect(right).toBe(true);
+    expect(tail.text(10)).toBe(all.trim().slice(-10));
     const flood = Buffer.alloc(300_001, "0123456789");
     stderr.write(flood);
     await settle();

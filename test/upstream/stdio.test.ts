@@ -1,15 +1,22 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
-import { createStdioUpstream, type StdioUpstream, type StdioUpstreamOptions } from "../../src/upstream/stdio.ts";
+import {
+  createStdioUpstream,
+  type StdioUpstream,
+  type StdioUpstreamOptions,
+} from "../../src/upstream/stdio.ts";
 import type { Link } from "../../src/upstream/upstream.ts";
 import { describeUpstream } from "./conformance.ts";
-import { fixture, livingFixtures } from "./processes.ts";
-import { call, captureLog, encode, never, Recorder } from "./recorder.ts";
+import { expectNoFixtures, fixture, livingFixtures } from "./processes.ts";
+import { call, captureLog, encode, never, outcomeOf, Recorder } from "./recorder.ts";
 
 const MAX_LINE_BYTES = 4 << 20;
 const { log, text: logged } = captureLog();
 
 describeUpstream("stdio", {
-  create: () => createStdioUpstream({ name: "raw", ...fixture("raw-echo"), maxLineBytes: MAX_LINE_BYTES, log }),
+  create: () =>
+    createStdioUpstream({ name: "raw", ...fixture("raw-echo"), maxLineBytes: MAX_LINE_BYTES, log }),
   talk: (id, steps) => call(id, "progress", { steps }),
 });
 
@@ -19,7 +26,7 @@ describe("stdio", () => {
   afterEach(async () => {
     await Promise.all(upstreams.splice(0).map((upstream) => upstream.close()));
     for (const pid of escaped.splice(0)) process.kill(pid, "SIGKILL");
-    await expect.poll(livingFixtures).toEqual([]);
+    await expectNoFixtures();
   });
 
   function create(name: string, options: Partial<StdioUpstreamOptions> = {}): StdioUpstream {
@@ -48,15 +55,18 @@ describe("stdio", () => {
   }
 
   describe("a child that ends", () => {
-    it.each(["crash-at-start", "crash-mid-request", "dies-of-sigsegv"])("FLT-30 %s: told once", async (name) => {
-      const { link, seen, upstream } = await open(name);
-      await link.send(call(0, "echo"))?.catch(() => {});
-      expect(await seen.end()).toBe("upstream_exited");
-      await expect(link.send(call(1, "echo"))).rejects.toMatchObject({ reason: "upstream_exited" });
-      await link.close();
-      expect([seen.ends, seen.messages]).toEqual([["upstream_exited"], []]);
-      expect(upstream.stats().children).toBe(0);
-    });
+    it.each(["crash-at-start", "crash-mid-request", "dies-of-sigsegv"])(
+      "FLT-30 %s: told once",
+      async (name) => {
+        const { link, seen, upstream } = await open(name);
+        await link.send(call(0, "echo"))?.catch(() => {});
+        expect(await seen.end()).toBe("upstream_exited");
+        await expect(link.send(call(1, "echo"))).rejects.toMatchObject({ reason: "upstream_exited" });
+        await link.close();
+        expect([seen.ends, seen.messages]).toEqual([["upstream_exited"], []]);
+        expect(upstream.stats().children).toBe(0);
+      },
+    );
 
     it("FLT-30 exits-zero: its last words come first, even without a line break", async () => {
       const { link, seen } = await open("exits-zero");
@@ -89,7 +99,9 @@ describe("stdio", () => {
       await link.send(call(0, "progress", { steps: 1000 }));
       await link.send(call(1, "crash"));
       expect(await seen.end()).toBe("upstream_exited");
-      expect(new Set(seen.messages.map(({ params }) => params?.["progress"])).size).toBe(seen.messages.length);
+      expect(new Set(seen.messages.map(({ params }) => params?.["progress"])).size).toBe(
+        seen.messages.length,
+      );
     });
 
     it("FLT-32 with a deaf grandchild at its stdout: told, and nothing is left", async () => {
@@ -138,7 +150,7 @@ describe("stdio", () => {
   describe("a child that cannot be started", () => {
     it.each([
       ["a command that is not there", { command: "no-such-command-anywhere" }],
-      ["a file that cannot be executed", { command: "/etc/hostname" }],
+      ["a file that cannot be executed", { command: fixture("never-answers").args[0] as string }],
       ["a working folder that is not there", { cwd: "/no/such/folder" }],
     ])("FLT-31 %s: refused, its place is free again", async (_, options) => {
       const upstream = create("raw-echo", { maxChildren: 1, ...options });
@@ -170,11 +182,7 @@ describe("stdio", () => {
           given.push(id);
           continue;
         }
-        const outcome = await sent.then(
-          () => "given",
-          (error: { reason: string }) => error.reason,
-        );
-        if (outcome === "upstream_busy") break;
+        if ((await outcomeOf(sent)) === "upstream_busy") break;
         given.push(id);
       }
       process.kill(livingFixtures()[0] as number, "SIGUSR2");
@@ -189,9 +197,9 @@ describe("stdio", () => {
       await seen.notification("ready");
       let waiting: Promise<void> | undefined;
       while (waiting === undefined) waiting = link.send(encode({ id: 0, method: "x".repeat(300_000) }));
-      const refused = expect(waiting).rejects.toMatchObject({ reason: "upstream_exited" });
+      const outcome = outcomeOf(waiting);
       await link.close();
-      await refused;
+      expect(await outcome).toBe("upstream_exited");
     });
   });
 
@@ -215,18 +223,25 @@ describe("stdio", () => {
       expect(numbers.every((n, at) => n === at)).toBe(true);
     });
 
-    it.each(["no-newline-flood", "huge-line"])("FLT-35 FLT-38 %s: cut at the limit, the child killed", async (name) => {
-      const { link, seen, upstream } = await open(name);
-      expect(await seen.end()).toBe("upstream_message_too_large");
-      await expect(link.send(call(1, "echo"))).rejects.toMatchObject({ reason: "upstream_exited" });
-      await link.close();
-      expect([seen.ends, seen.messages]).toEqual([["upstream_message_too_large"], []]);
-      expect([livingFixtures(), upstream.stats().children]).toEqual([[], 0]);
-    });
+    it.each(["no-newline-flood", "huge-line"])(
+      "FLT-35 FLT-38 %s: cut at the limit, the child killed",
+      async (name) => {
+        const { link, seen, upstream } = await open(name);
+        expect(await seen.end()).toBe("upstream_message_too_large");
+        await expect(link.send(call(1, "echo"))).rejects.toMatchObject({ reason: "upstream_exited" });
+        await link.close();
+        expect([seen.ends, seen.messages]).toEqual([["upstream_message_too_large"], []]);
+        expect([livingFixtures(), upstream.stats().children]).toEqual([[], 0]);
+      },
+    );
 
     it("carries a message of just the limit", async () => {
       const { link, seen } = await open("raw-echo", { maxLineBytes: 100_000 });
-      const overhead = JSON.stringify({ jsonrpc: "2.0", id: 0, result: { content: [{ type: "text", text: "" }] } }).length;
+      const overhead = JSON.stringify({
+        jsonrpc: "2.0",
+        id: 0,
+        result: { content: [{ type: "text", text: "" }] },
+      }).length;
       await link.send(call(0, "bytes", { n: 100_000 - overhead }));
       await seen.answer(0);
       await link.send(call(0, "bytes", { n: 100_001 - overhead }));
@@ -246,7 +261,11 @@ describe("stdio", () => {
       const { seen, upstream } = await open("garbage-lines", { name: "garbage" });
       await seen.notification("after the garbage");
       expect([seen.messages.length, upstream.stats().garbageLines]).toEqual([1, 11]);
-      expect(logged().split("\n").filter((line) => line.includes('"garbage"'))).toHaveLength(1);
+      expect(
+        logged()
+          .split("\n")
+          .filter((line) => line.includes('"garbage"')),
+      ).toHaveLength(1);
     });
 
     it("FLT-37 split-utf8: put together again", async () => {
@@ -264,18 +283,33 @@ describe("stdio", () => {
       expect(await seen.notification("sampling/createMessage")).toMatchObject({ id: 0 });
       await link.send(encode({ id: 0, result: { only: link === first.link ? "first" : "second" } }));
     }
-    expect(await first.seen.notification("answered")).toMatchObject({ params: { result: { only: "first" } } });
-    expect(await second.seen.notification("answered")).toMatchObject({ params: { result: { only: "second" } } });
+    expect(await first.seen.notification("answered")).toMatchObject({
+      params: { result: { only: "first" } },
+    });
+    expect(await second.seen.notification("answered")).toMatchObject({
+      params: { result: { only: "second" } },
+    });
     expect([first.seen.messages.length, second.seen.messages.length]).toEqual([2, 2]);
   });
 
   it("FLT-39 what the operator calls a secret is not logged when a child prints it", async () => {
     const { env } = fixture("");
     const secrets = ["the-operators-token"];
-    const { seen } = await open("prints-environment", { env: { ...env, TOKEN: "the-operators-token" }, secrets });
+    const { seen } = await open("prints-environment", {
+      env: { TOKEN: "the-operators-token", ...env },
+      secrets,
+    });
     await seen.notification("environment");
     await expect.poll(logged).toContain('\\"TOKEN\\":\\"[redacted]\\"');
     expect(logged()).not.toContain("the-operators-token");
+  });
+
+  it("FLT-32 deaf children do not outlive a gateway that leaves without closing", async () => {
+    const gateway = fixture("leaves-without-closing");
+    const { command, args, env } = fixture("deaf-to-sigterm");
+    const left = spawn(gateway.command, ["--import", "tsx", ...gateway.args, command, ...args], { env });
+    const [code] = (await once(left, "exit")) as [number];
+    expect([code, livingFixtures()]).toEqual([7, []]);
   });
 
   describe("many children", () => {
@@ -305,7 +339,9 @@ describe("stdio", () => {
       const upstream = create("raw-echo", { maxChildren: 2, maxWaiting: 1 });
       const [first] = await Promise.all([1, 2].map(() => upstream.open(new Recorder(), never())));
       const waiting = upstream.open(new Recorder(), never());
-      await expect(upstream.open(new Recorder(), never())).rejects.toMatchObject({ reason: "upstream_queue_full" });
+      await expect(upstream.open(new Recorder(), never())).rejects.toMatchObject({
+        reason: "upstream_queue_full",
+      });
       expect(livingFixtures()).toHaveLength(2);
       await first?.close();
       await waiting;

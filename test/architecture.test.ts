@@ -1,0 +1,103 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { describe, expect, it } from "vitest";
+
+const SRC = join(import.meta.dirname, "../src");
+
+/** Who may import whom, beside the own room. The roof may see all; the floor may be seen by all. */
+const MAY_SEE: Record<string, string[]> = {
+  "protocol/": [],
+  "session-store/": [],
+  "upstream/": ["protocol/"],
+  "session/": ["protocol/", "session-store/session-store.ts", "upstream/upstream.ts"],
+  "http/": ["protocol/", "session/"],
+};
+const FLOOR = ["errors.ts", "log.ts"];
+const ROOF = [
+  "main.ts",
+  "gateway.ts",
+  "backend.ts",
+  "config.ts",
+  "settings.ts",
+  "api-keys.ts",
+  "banner.ts",
+  "command-line.ts",
+];
+
+/** The one home of each package, so that changing it changes one place. */
+const HOME: Record<string, string[]> = {
+  "@modelcontextprotocol/sdk": ["upstream/builtin.ts", "upstream/demo-"],
+  "@upstash/redis": ["session-store/upstash"],
+  cors: ["http/app.ts"],
+  dotenv: ["main.ts"],
+  express: ["http/app.ts"],
+  ioredis: ["session-store/redis"],
+  "lru-cache": ["session/whereabouts.ts", "http/authenticate.ts"],
+  pino: ["log.ts"],
+  "pino-pretty": ["log.ts"],
+  undici: ["session-store/upstash"],
+  zod: ["settings.ts", "config.ts", "upstream/demo-"],
+};
+
+/** Tables, which a reader looks things up in and does not read. */
+const TABLES = ["errors.ts", "settings.ts"];
+const MAX_LINES = 300;
+
+const files = readdirSync(SRC, { recursive: true, encoding: "utf8" })
+  .filter((file) => file.endsWith(".ts"))
+  .map((file) => file.replaceAll("\\", "/"));
+const text = (file: string) => readFileSync(join(SRC, file), "utf8");
+const importsOf = (file: string) =>
+  [...text(file).matchAll(/(?:from|import) "([^"]+)"/g)].map((match) => match[1] as string);
+const roomOf = (file: string) => Object.keys(MAY_SEE).find((room) => file.startsWith(room));
+
+describe("the house", () => {
+  it.each(files)("%s sees only what it may see", (file) => {
+    const room = roomOf(file);
+    const seen = importsOf(file)
+      .filter((name) => name.startsWith("."))
+      .map((name) => relative(SRC, join(SRC, dirname(file), name)).replaceAll("\\", "/"));
+    if (room === undefined) {
+      expect([...ROOF, ...FLOOR], "every file has a room, or is of the roof or the floor").toContain(file);
+      if (FLOOR.includes(file)) expect(seen).toEqual([]);
+      return;
+    }
+    const allowed = [room, ...FLOOR, ...(MAY_SEE[room] ?? [])];
+    expect(seen.filter((other) => !allowed.some((may) => other.startsWith(may)))).toEqual([]);
+  });
+
+  it("gives each package one home", () => {
+    for (const file of files) {
+      for (const name of importsOf(file).filter((imported) => !/^(\.|node:)/.test(imported))) {
+        const pack = name
+          .split("/")
+          .slice(0, name.startsWith("@") ? 2 : 1)
+          .join("/");
+        expect(HOME[pack]?.some((home) => file.startsWith(home)) ?? false, `${file} imports ${name}`).toBe(
+          true,
+        );
+      }
+    }
+  });
+
+  it("keeps its rooms small", () => {
+    for (const file of files.filter((name) => !TABLES.includes(name))) {
+      expect(text(file).split("\n").length, file).toBeLessThanOrEqual(MAX_LINES);
+    }
+  });
+
+  it("reads the environment in main.ts alone, and ends the process nowhere else", () => {
+    for (const file of files.filter((name) => name !== "main.ts")) {
+      expect(text(file), file).not.toMatch(/process\.(env\b|exit\()/);
+    }
+  });
+
+  it("SEC-45 starts no shell", () => {
+    for (const file of files)
+      expect(text(file), file).not.toMatch(/shell: *true|\bexec(Sync|File)?\(.*(sh|bash)\b/);
+  });
+
+  it("has no name that says only that it helps", () => {
+    for (const file of files) expect(file).not.toMatch(/(manager|handler|service|helper|util|base)/i);
+  });
+});

@@ -1,0 +1,33 @@
+import { Load } from "./run-load.ts";
+import { type Server, startTarget } from "./start-target.ts";
+import type { Target } from "./targets.ts";
+
+let current: Load | undefined;
+let interrupted = false;
+
+/** Starts a fresh server and a fresh generator for one run, and ends both whatever happens. */
+export async function withLoad<Result>(
+  target: Target,
+  nodeOptions: readonly string[],
+  run: (server: Server, load: Load) => Promise<Result>,
+): Promise<{ result: Result; leftovers: string[] }> {
+  if (interrupted) throw new Error("interrupted");
+  const server = await startTarget(target, nodeOptions);
+  const load = new Load();
+  current = load;
+  try {
+    const result = await run(server, load);
+    await load.close();
+    return { result, leftovers: await server.close() };
+  } finally {
+    current = undefined;
+    await load.close();
+    await server.close();
+  }
+}
+
+/** Ends the generator, so that the run fails and cleans up; no further run is started. */
+export function interrupt(): void {
+  interrupted = true;
+  current?.kill();
+}

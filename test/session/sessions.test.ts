@@ -1,0 +1,309 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { GatewayError } from "../../src/errors.ts";
+import { LEASE_RENEWAL_SECONDS } from "../../src/session/instance-lease.ts";
+import { Sessions, type SessionsParts } from "../../src/session/sessions.ts";
+import { Whereabouts } from "../../src/session/whereabouts.ts";
+import { createMemorySessionStore } from "../../src/session-store/memory.ts";
+import type { SessionStore } from "../../src/session-store/session-store.ts";
+import { LIMITS, scriptedUpstream, ScriptedStream, silent } from "./scripted.ts";
+
+const ALICE = { caller: "alice", userAgent: "test", address: "127.0.0.1" };
+const BOB = { ...ALICE, caller: "bob" };
+const PATIENT = { ...LIMITS, firstPostMs: Infinity, idleMs: Infinity };
+
+/** A store that can be cut off, and that counts what it is asked. */
+function watched(store: SessionStore = createMemorySessionStore()) {
+  const watch = { store, isAway: false, calls: [] as string[] };
+  const proxied = new Proxy(store, {
+    get(target, verb: keyof SessionStore) {
+      const member = target[verb];
+      if (typeof member !== "function") return member;
+      return (...args: unknown[]) => {
+        watch.calls.push(verb);
+        if (watch.isAway) return Promise.reject(new GatewayError("store_unavailable"));
+        return (member as (...args: unknown[]) => unknown).apply(target, args);
+      };
+    },
+  });
+  return { ...watch, store: proxied, watch };
+}
+
+const opened: Sessions[] = [];
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((sessions) => sessions.close(() => 1)));
+});
+
+function openSessions(store: SessionStore, more: Partial<SessionsParts> = {}) {
+  const clock = { now: 0 };
+  const sessions = new Sessions({
+    instanceId: "i-1",
+    store,
+    upstream: scriptedUpstream(),
+    maxSessions: 3,
+    maxSessionsPerCaller: 2,
+    limits: PATIENT,
+    ttlSeconds: 3600,
+    extend: "late",
+    log: silent,
+    now: () => clock.now,
+    ...more,
+  });
+  opened.push(sessions);
+  const beatAt = async (seconds: number) => {
+    clock.now = seconds * 1000;
+    await sessions.beat();
+  };
+  return { sessions, beatAt };
+}
+
+describe("Sessions", () => {
+  it("LIM-10 LIM-11 holds as many sessions as it may, per caller and in all", () => {
+    const { sessions } = openSessions(createMemorySessionStore());
+    const first = sessions.open(ALICE);
+    sessions.open(ALICE);
+    expect(() => sessions.open(ALICE)).toThrow(new GatewayError("too_many_sessions"));
+    sessions.open(BOB);
+    expect(() => sessions.open(BOB)).toThrow(new GatewayError("overloaded"));
+    first.close("client_gone");
+    expect(() => sessions.open(ALICE)).not.toThrow();
+    expect(sessions.count).toBe(3);
+  });
+
+  it("LIM-10 gives every place back, however often sessions come and go", () => {
+    const { sessions } = openSessions(createMemorySessionStore());
+    for (let round = 0; round < 1000; round += 1) sessions.open(ALICE).close("client_gone");
+    sessions.open(ALICE);
+    sessions.open(ALICE);
+    expect(sessions.count).toBe(2);
+  });
+
+  it("finds a session while it is open and no longer", () => {
+    const { sessions } = openSessions(createMemorySessionStore());
+    const session = sessions.open(ALICE);
+    expect(sessions.find(session.id)).toBe(session);
+    session.close("idle");
+    expect(sessions.find(session.id)).toBeUndefined();
+  });
+
+  it("ends all streams with a time to come back when it closes, and leaves nothing in the store", async () => {
+    const store = createMemorySessionStore();
+    const { sessions, beatAt } = openSessions(store);
+    const session = sessions.open(ALICE);
+    const stream = new ScriptedStream();
+    session.attach(stream);
+    await beatAt(0);
+    expect(await store.getLease("i-1")).toMatchObject({ state: "serving" });
+    await sessions.close(() => 777);
+    expect([stream.end_, stream.retryMs]).toEqual(["ended", 777]);
+    expect(await store.get(session.id)).toBeUndefined();
+    expect(await store.getLease("i-1")).toBeUndefined();
+  });
+
+  it("takes nothing new while it drains, and says so in its lease", async () => {
+    const store = createMemorySessionStore();
+    const { sessions } = openSessions(store);
+    await sessions.drain(AbortSignal.timeout(1000));
+    expect(() => sessions.open(ALICE)).toThrow(new GatewayError("draining"));
+    expect(await store.getLease("i-1")).toMatchObject({ state: "draining" });
+  });
+});
+
+describe("records of Sessions", () => {
+  it("has a record as soon as the session is open, and its initialize once it was sent", async () => {
+    const store = createMemorySessionStore();
+    const { sessions } = openSessions(store);
+    const session = sessions.open(ALICE);
+    await expect
+      .poll(() => store.get(session.id))
+      .toMatchObject({ owner: "i-1", caller: "alice", server: "scripted", epoch: 1 });
+    const params = Buffer.from('{"clientInfo":{"name":"x"}}');
+    const message = Buffer.concat([
+      Buffer.from('{"jsonrpc":"2.0","id":1,"method":"initialize","params":'),
+      params,
+      Buffer.from("}"),
+    ]);
+    const { scanMessage } = await import("../../src/protocol/json-rpc.ts");
+    await session.deliver(message, scanMessage(message) as never);
+    await expect
+      .poll(() => store.get(session.id))
+      .toMatchObject({ initialize: { clientInfo: { name: "x" } } });
+  });
+
+  it("extends late: only once less than half of the expiry is left", async () => {
+    const { store, watch } = watched();
+    const { sessions, beatAt } = openSessions(store);
+    sessions.open(ALICE);
+    await beatAt(0);
+    watch.calls.length = 0;
+    for (let seconds = 1; seconds <= 3600; seconds += 1) await beatAt(seconds);
+    expect(watch.calls.filter((verb) => verb === "extend")).toHaveLength(2);
+  });
+
+  it("extends always: at each heartbeat", async () => {
+    const { store, watch } = watched();
+    const { sessions, beatAt } = openSessions(store, { extend: "always" });
+    sessions.open(ALICE);
+    await beatAt(0);
+    watch.calls.length = 0;
+    for (let seconds = 1; seconds <= 3600; seconds += 1) await beatAt(seconds);
+    expect(watch.calls.filter((verb) => verb === "extend")).toHaveLength(120);
+  });
+
+  it("renews the lease every 30 s, and sooner after a failure", async () => {
+    const { store, watch } = watched();
+    const { beatAt } = openSessions(store);
+    await beatAt(0);
+    await beatAt(LEASE_RENEWAL_SECONDS - 1);
+    expect(watch.calls).toEqual(["putLease"]);
+    watch.isAway = true;
+    await beatAt(LEASE_RENEWAL_SECONDS);
+    watch.isAway = false;
+    await beatAt(LEASE_RENEWAL_SECONDS + 4);
+    expect(watch.calls).toHaveLength(2);
+    await beatAt(LEASE_RENEWAL_SECONDS + 5);
+    expect(watch.calls).toHaveLength(3);
+  });
+
+  it("FLT-07 writes a record again that vanished", async () => {
+    const store = createMemorySessionStore();
+    const { sessions, beatAt } = openSessions(store, { extend: "always" });
+    const session = sessions.open(ALICE);
+    await beatAt(0);
+    await store.remove([session.id]);
+    await beatAt(30);
+    await expect.poll(() => store.get(session.id)).toMatchObject({ owner: "i-1" });
+    expect(session.isOpen).toBe(true);
+  });
+
+  it("FLT-15 lets go of a session that another instance owns, and leaves its record alone", async () => {
+    const store = createMemorySessionStore();
+    const { sessions, beatAt } = openSessions(store, { extend: "always" });
+    const session = sessions.open(ALICE);
+    await expect.poll(() => store.get(session.id)).toBeDefined();
+    const record = await store.get(session.id);
+    if (record === undefined) throw new Error("no record");
+    await store.replace(record, { ...record, owner: "i-2", epoch: 2 }, 3600);
+    await beatAt(30);
+    expect(session.isOpen).toBe(false);
+    await beatAt(60);
+    expect(await store.get(session.id)).toMatchObject({ owner: "i-2" });
+  });
+
+  it("FLT-02 opens and keeps sessions while the store is away, and records them when it is back", async () => {
+    const { store, watch } = watched();
+    watch.isAway = true;
+    const { sessions, beatAt } = openSessions(store);
+    const kept = sessions.open(ALICE);
+    const gone = sessions.open(ALICE);
+    await beatAt(30);
+    gone.close("client_gone");
+    watch.isAway = false;
+    await beatAt(60);
+    await expect.poll(() => store.get(kept.id)).toBeDefined();
+    expect(await store.get(gone.id)).toBeUndefined();
+  });
+
+  it("knows its own record again when a write that was given up on had been carried out", async () => {
+    const inner = createMemorySessionStore();
+    let fails = 1;
+    const store: SessionStore = {
+      ...inner,
+      create: async (record, ttlSeconds) => {
+        const created = await inner.create(record, ttlSeconds);
+        if ((fails -= 1) >= 0) throw new GatewayError("store_unavailable");
+        return created;
+      },
+    };
+    const { sessions, beatAt } = openSessions(store);
+    const session = sessions.open(ALICE);
+    await beatAt(30);
+    await beatAt(60);
+    expect(session.isOpen).toBe(true);
+    expect(await store.get(session.id)).toMatchObject({ owner: "i-1" });
+  });
+
+  it("removes the record of a session that ends while it is being written", async () => {
+    const inner = createMemorySessionStore();
+    let write = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (write = resolve));
+    const store: SessionStore = {
+      ...inner,
+      create: (record, ttl) => gate.then(() => inner.create(record, ttl)),
+    };
+    const { sessions, beatAt } = openSessions(store);
+    const session = sessions.open(ALICE);
+    session.close("client_gone");
+    await beatAt(1);
+    write();
+    await expect.poll(() => inner.get(session.id)).toBeDefined();
+    await beatAt(2);
+    expect(await inner.get(session.id)).toBeUndefined();
+  });
+
+  it("removes many records with one command", async () => {
+    const { store, watch } = watched();
+    const { sessions, beatAt } = openSessions(store);
+    const some = [sessions.open(ALICE), sessions.open(ALICE), sessions.open(BOB)];
+    await beatAt(0);
+    some.forEach((session) => session.close("client_gone"));
+    await beatAt(1);
+    expect(watch.calls.filter((verb) => verb === "remove")).toHaveLength(1);
+  });
+});
+
+describe("Whereabouts", () => {
+  const record = {
+    v: 1,
+    id: "11111111-1111-4111-8111-111111111111",
+    owner: "i-2",
+    epoch: 1,
+    caller: "alice",
+    server: "s",
+    transport: "sse",
+    createdAt: "2026-01-01T00:00:00Z",
+    client: { userAgent: "", address: "" },
+  } as const;
+  const lease = { v: 1, id: "i-2", startedAt: "2026-01-01T00:00:00Z", state: "serving" } as const;
+
+  it("finds a session on an instance that lives", async () => {
+    const { store } = watched();
+    await store.create(record, 60);
+    await store.putLease(lease, 60);
+    expect(await new Whereabouts(store, "i-1").find(record.id)).toMatchObject({ owner: "i-2" });
+  });
+
+  it("FLT-11 finds nothing on an instance that is dead, and removes the record", async () => {
+    const { store } = watched();
+    await store.create(record, 60);
+    expect(await new Whereabouts(store, "i-1").find(record.id)).toBeUndefined();
+    expect(await store.get(record.id)).toBeUndefined();
+  });
+
+  it("asks the store once however many wait, and again only after seconds", async () => {
+    const { store, watch } = watched();
+    await store.create(record, 60);
+    await store.putLease(lease, 60);
+    watch.calls.length = 0;
+    const whereabouts = new Whereabouts(store, "i-1");
+    await Promise.all(Array.from({ length: 20 }, () => whereabouts.find(record.id)));
+    await whereabouts.find(record.id);
+    expect(watch.calls).toEqual(["get", "getLease"]);
+  });
+
+  it("FLT-02 says that it cannot know while the store is away, and remembers nothing of it", async () => {
+    const { store, watch } = watched();
+    await store.create(record, 60);
+    await store.putLease(lease, 60);
+    const whereabouts = new Whereabouts(store, "i-1");
+    watch.isAway = true;
+    await expect(whereabouts.find(record.id)).rejects.toThrow(new GatewayError("store_unavailable"));
+    watch.isAway = false;
+    expect(await whereabouts.find(record.id)).toBeDefined();
+  });
+
+  it("does not take a record of its own without a session for one that lives", async () => {
+    const { store } = watched();
+    await store.create({ ...record, owner: "i-1" }, 60);
+    expect(await new Whereabouts(store, "i-1").find(record.id)).toBeUndefined();
+  });
+});
