@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
+import { isClosing } from "./linger.ts";
 
 const MAX_URL_LENGTH = 4096;
 const MAX_HEADER_LINES = 100;
@@ -19,12 +20,15 @@ const ONCE = new Set([
  * lets all of these through.
  */
 export function admit(req: IncomingMessage): void {
+  if (isClosing(req.socket)) throw new GatewayError("bad_request");
   if (req.httpVersion !== "1.1" && !(req.httpVersion === "1.0" && req.url?.startsWith("/health") === true)) {
     throw new GatewayError("http_version");
   }
   const { url = "", rawHeaders } = req;
   if (url.length > MAX_URL_LENGTH) throw new GatewayError("url_too_long");
-  if (!url.startsWith("/")) throw new GatewayError(url === "*" ? "method_not_allowed" : "bad_target");
+  // A fragment is never sent; where the path ends would depend on who reads it.
+  if (!url.startsWith("/") || url.includes("#"))
+    throw new GatewayError(url === "*" ? "method_not_allowed" : "bad_target");
   if (rawHeaders.length > 2 * MAX_HEADER_LINES) throw new GatewayError("headers_too_large");
   let seen = "";
   for (let line = 0; line < rawHeaders.length; line += 2) {
@@ -33,6 +37,10 @@ export function admit(req: IncomingMessage): void {
     if (seen.includes(`${name};`)) throw new GatewayError(name === "host" ? "bad_host" : "repeated_header");
     seen += `${name};`;
   }
+  const { host, expect } = req.headers;
+  if (host === undefined && req.httpVersion === "1.1") throw new GatewayError("bad_host");
+  if (expect !== undefined && expect.toLowerCase() !== "100-continue")
+    throw new GatewayError("expectation_failed");
   const coding = req.headers["transfer-encoding"];
   if (coding !== undefined && coding.toLowerCase() !== "chunked") throw new GatewayError("transfer_encoding");
 }

@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { announceClose, endAfterBody } from "./linger.ts";
+import { hasBody } from "./read-body.ts";
 
 /** What every answer carries: nothing here may be cached, guessed at, or told to the next site. */
 export const COMMON_HEADERS = {
@@ -14,7 +16,12 @@ let requests = 0;
 
 /** The id of a request, for the answer and the log. Ours always: what a client sends as its id is not echoed. */
 export function requestIdOf(res: ServerResponse & { requestId?: string }): string {
-  return (res.requestId ??= `${PROCESS_TAG}-${(requests += 1).toString(36)}`);
+  return (res.requestId ??= nextRequestId());
+}
+
+/** A fresh id, always of one length: the length of an answer must tell nothing. */
+export function nextRequestId(): string {
+  return `${PROCESS_TAG}-${(requests += 1).toString(36).padStart(6, "0")}`;
 }
 
 export function answerJson(
@@ -31,7 +38,12 @@ export function answerJson(
     "X-Request-Id": requestIdOf(res),
     ...headers,
   });
-  res.end(res.req.method === "HEAD" ? undefined : text);
+  const isClosing = headers["Connection"] === "close";
+  if (isClosing) announceClose(res.req.socket);
+  if (!isClosing || res.req.readableEnded || !hasBody(res.req))
+    return void res.end(res.req.method === "HEAD" ? undefined : text);
+  res.write(text);
+  endAfterBody(res.req, res);
 }
 
 /** Answers with a fault as `{error, reason, message, requestId}`. Anything that is not a fault is a bug: told to the log, hidden from the client. */
@@ -61,16 +73,17 @@ export function answerError(req: IncomingMessage, res: ServerResponse, error: un
       `Bearer realm="mcp-sse-gateway"${fault.reason === "api_key_invalid" ? ', error="invalid_token"' : ""}`;
   }
   if (status === 415) headers["Accept-Post"] = "application/json";
-  // What is left of an unread body would be read as the next request.
-  const hasBody =
-    (req.headers["content-length"] ?? "0") !== "0" || req.headers["transfer-encoding"] !== undefined;
-  if ((hasBody && !req.complete) || fault.reason === "draining") headers["Connection"] = "close";
+  // What `OPTIONS *` may be told: the methods of all routes.
+  if (status === 405 && !res.hasHeader("Allow")) headers["Allow"] = "GET, HEAD, POST";
+  // A body that nobody read goes with its connection, also when it has come by now: what was looked up must not show.
+  if ((hasBody(req) && !req.readableEnded) || fault.reason === "draining") headers["Connection"] = "close";
   answerJson(res, status, { error: title, reason: fault.reason, message, requestId }, headers);
 }
 
-/** The path alone: a query may hold a key. */
+/** The path without what may be a key: no query, and of its segments only those that are plain words. */
 export function pathOf(req: IncomingMessage): string {
-  const url = req.url ?? "";
-  const query = url.indexOf("?");
-  return (query < 0 ? url : url.slice(0, query)).slice(0, 100);
+  const [path = ""] = (req.url ?? "").split("?", 1);
+  return path
+    .slice(0, 100)
+    .replaceAll(/[^/]+/g, (segment) => (/^[a-z._-]{1,30}$/i.test(segment) ? segment : "*"));
 }

@@ -20,7 +20,7 @@ export interface AppParts {
 }
 
 /** Where clients look for OAuth before they say what went wrong. */
-const OAUTH_PATHS = /^\/(\.well-known\/.*|register|authorize|token)$/;
+const OAUTH_PATHS = /^\/(?:\.well-known\/.*|register|authorize|token)$/;
 
 /** The Express app: routes and guards, in the order in which a request meets them. */
 export function createApp(parts: AppParts): Express {

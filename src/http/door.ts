@@ -5,12 +5,12 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http";
-import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { FAULTS, type Reason } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { admit } from "./admit.ts";
-import { answerError, COMMON_HEADERS } from "./answer.ts";
+import { answerError, COMMON_HEADERS, nextRequestId } from "./answer.ts";
+import { announceClose, endConnection, isClosing } from "./linger.ts";
 import { MESSAGES_PATH } from "./open-stream.ts";
 import type { Route } from "./routes.ts";
 
@@ -52,6 +52,8 @@ export function createDoor(listener: RequestListener): Server {
       connectionsCheckingInterval: 1000,
       // Longer than the 60 s of the proxies in front, so that they never send on a connection we are closing.
       keepAliveTimeout: 65_000,
+      // Node would refuse with an empty answer; `admit` does it in JSON.
+      requireHostHeader: false,
     },
     listener,
   );
@@ -59,14 +61,16 @@ export function createDoor(listener: RequestListener): Server {
   server.maxHeadersCount = 0;
   // The body is asked for only when everything else is right; see `readBody`.
   server.on("checkContinue", listener);
-  server.on("checkExpectation", (_req: IncomingMessage, res: ServerResponse) =>
-    answerRaw(res.socket as Socket, "expectation_failed"),
-  );
+  server.on("checkExpectation", listener);
   server.on("connect", (_req: IncomingMessage, socket: Duplex) => answerRaw(socket, "method_not_allowed"));
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
-    const reason = PARSER_FAULTS[error.code ?? ""] ?? "bad_request";
-    if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
-    else answerRaw(socket, reason);
+    if (isClosing(socket)) return;
+    const pending = answerUnderWay(socket);
+    if (error.code === "ECONNRESET" || !socket.writable || pending?.headersSent === true) socket.destroy();
+    else if (pending?.req.complete === true) {
+      pending.shouldKeepAlive = false;
+      announceClose(socket);
+    } else answerRaw(socket, PARSER_FAULTS[error.code ?? ""] ?? "bad_request");
   });
   return server;
 }
@@ -76,17 +80,30 @@ const PARSER_FAULTS: Record<string, Reason> = {
   ERR_HTTP_REQUEST_TIMEOUT: "request_timeout",
 };
 
+/**
+ * The answer that is owed or being given on this connection. What is written past it would be read as part of it, of a
+ * stream perhaps; Node's own reply to a parser's error looks at the same member.
+ */
+function answerUnderWay(
+  socket: Duplex & { _httpMessage?: ServerResponse | null },
+): ServerResponse | undefined {
+  return socket._httpMessage ?? undefined;
+}
+
 /** Answers where there is no request to answer to. */
 function answerRaw(socket: Duplex, reason: Reason): void {
   const { status, error, message } = FAULTS[reason];
-  const body = JSON.stringify({ error, reason, message });
+  const requestId = nextRequestId();
+  const body = JSON.stringify({ error, reason, message, requestId });
   const headers = {
     ...COMMON_HEADERS,
+    "X-Request-Id": requestId,
     "Content-Type": "application/json; charset=utf-8",
     Connection: "close",
   };
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(
+  endConnection(
+    socket,
     `HTTP/1.1 ${status} ${error}\r\n${lines.join("")}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
 }

@@ -2,6 +2,7 @@ import { GatewayError } from "../errors.ts";
 import { queryOf } from "./admit.ts";
 import { clientAddress } from "./client-address.ts";
 import { EventStream } from "./event-stream.ts";
+import { hasBody } from "./read-body.ts";
 import type { DoorParts, Route } from "./routes.ts";
 
 /** Where messages are posted. */
@@ -17,6 +18,8 @@ export function createOpenStream({ sessions, tokens, authenticator, trustProxy }
     const caller = authenticator.identify(req, queryOf(req).get("apiKey"), address);
     if (caller === undefined) throw new GatewayError("api_key_missing");
     if (!acceptsEventStream(req.headers.accept)) throw new GatewayError("not_acceptable");
+    // Behind another answer on its connection a stream would wait unseen; behind an unread body, so would its end.
+    if (res.socket === null || hasBody(req)) throw new GatewayError("bad_request");
     const userAgent = (req.headers["user-agent"] ?? "").slice(0, 256);
     const session = sessions.open({ caller: caller.name, userAgent, address });
     const stream = new EventStream(res, session.id);

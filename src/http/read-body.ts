@@ -1,6 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 
+/** Whether a body comes with a request. */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return (headers["content-length"] ?? "0") !== "0" || headers["transfer-encoding"] !== undefined;
+}
+
 /**
  * Refuses a body that is not one uncompressed JSON text in UTF-8, by its headers. Without this a page of another site
  * could send a message as plain text, which browsers do without asking.
@@ -13,7 +18,7 @@ export function expectJson({ headers }: IncomingMessage): void {
 
 /**
  * Reads a request's body. Rejects with `body_too_large` at the first byte over, or at once when the client says how
- * long it is; what is left unread then goes with the connection.
+ * long it is; what is left unread then is thrown away.
  */
 export function readBody(req: IncomingMessage, res: ServerResponse, maxBytes: number): Promise<Buffer> {
   if (Number(req.headers["content-length"] ?? 0) > maxBytes)

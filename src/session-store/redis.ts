@@ -46,6 +46,7 @@ export function redisOptions(address: RedisAddress, deadlineMs: number) {
     commandTimeout: deadlineMs,
     // A peer that vanished without a word is found by commands that stay unanswered.
     socketTimeout: deadlineMs * 3,
+    // Above 0, a command whose connection broke waits for its deadline instead of failing at once.
     maxRetriesPerRequest: 0,
     // A command that may have been carried out must never be sent again.
     autoResendUnfulfilledCommands: false,
@@ -80,7 +81,8 @@ function redisFailure(error: unknown): StoreFailure {
   if (error.name === "AbortError" || error.message === "Command timed out") {
     return new StoreFailure("unreachable", "TIMEOUT");
   }
-  if (/^(Connection is closed|Stream isn't writeable|Cluster isn't ready)/.test(error.message)) {
+  const lost = /^(Connection is closed|Stream isn't writeable|Cluster isn't ready)/.test(error.message);
+  if (lost || error.name === "MaxRetriesPerRequestError") {
     return new StoreFailure("unreachable", "DISCONNECTED");
   }
   return toFailure(error);

@@ -199,6 +199,6 @@ export function openUpstashSessionStore(options: UpstashSessionStoreOptions): Se
         throw new ConfigError([CREDENTIALS_PROBLEM], { cause: failure });
       }
     },
-    close: () => (closing ??= agent.destroy()),
+    close: () => (closing ??= agent.destroy().then(() => undefined)),
   };
 }

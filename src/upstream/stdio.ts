@@ -84,6 +84,7 @@ export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstrea
       place.release();
     });
     if (closed || signal.aborted) {
+      child.stdout.destroy();
       await child.close();
       throw signal.aborted ? signal.reason : new GatewayError("upstream_start_failed");
     }

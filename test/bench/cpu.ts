@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { readMemory, readTicks, readTree } from "./process-tree.ts";
@@ -83,7 +83,7 @@ function openCgroup({ source, base, readSeconds }: Hierarchy): Account | undefin
     memory: () => readMemory(pids()),
     pids,
     close: () => {
-      if (readdirSync(base).includes(folder.slice(base.length + 1))) rmdirSync(folder);
+      if (existsSync(folder)) rmdirSync(folder);
     },
   };
 }

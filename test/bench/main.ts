@@ -8,7 +8,7 @@ import { HELP, type Options, readOptions } from "./options.ts";
 import { canPin } from "./pin.ts";
 import { profileTables, runProfile } from "./profile.ts";
 import { type Target, findTargets } from "./targets.ts";
-import { interrupt } from "./with-load.ts";
+import { interrupt, interrupted } from "./with-load.ts";
 
 // The bench: what a call, an idle session and the gateway's own code cost, beside the thinnest servers that do the same.
 // Everything runs on 127.0.0.1, and every run has an end.
@@ -35,11 +35,20 @@ async function runRounds<R extends Run>(
   const runs: R[] = [];
   for (let round = 1; round <= options.rounds; round += 1) {
     for (const target of round % 2 === 1 ? targets : targets.toReversed()) {
+      if (interrupted.aborted) return runs;
       const startedAt = performance.now();
-      const done = await run(target, round, options);
-      runs.push(done);
-      say(`round ${round} ${target.name}: ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
-      for (const process of done.leftovers) say(`left behind by ${target.name}: ${process}`);
+      try {
+        const done = await run(target, round, options);
+        runs.push(done);
+        say(`round ${round} ${target.name}: ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+        for (const left of done.leftovers) say(`left behind by ${target.name}: ${left}`);
+      } catch (error) {
+        // The other runs are still worth their time.
+        say(
+          `round ${round} ${target.name} failed: ${error instanceof Error ? error.message : String(error)}`,
+        );
+        process.exitCode = 1;
+      }
     }
   }
   return runs;
@@ -99,7 +108,7 @@ async function main(): Promise<void> {
   process.once("SIGTERM", interrupt);
   const { runs, text } = await runMode(options, startable(options));
   process.stdout.write(`${describe(options)}\n${text}`);
-  if (runs.every(({ leftovers }) => leftovers.length === 0))
+  if (runs.length > 0 && runs.every(({ leftovers }) => leftovers.length === 0))
     process.stdout.write("\nNo process was left behind.\n");
   if (options.jsonFile !== undefined) {
     writeFileSync(

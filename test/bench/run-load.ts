@@ -47,7 +47,8 @@ export class Load {
 
   async #ask(order: Order, withinMs: number): Promise<Exclude<Reply, { failed: string }>> {
     const given = new AbortController();
-    const signal = AbortSignal.any([given.signal, AbortSignal.timeout(withinMs)]);
+    const late = AbortSignal.timeout(withinMs);
+    const signal = AbortSignal.any([given.signal, late]);
     const replied = once(this.#child, "message", { signal });
     const exited = once(this.#child, "exit", { signal });
     exited.catch(() => undefined);
@@ -57,6 +58,8 @@ export class Load {
       if (typeof reply !== "object" || reply === null) throw new Error("the generator exited");
       if ("failed" in reply) throw new Error(`the generator failed: ${reply.failed}`);
       return reply;
+    } catch (error) {
+      throw late.aborted ? new Error(`the generator did not ${order.do} within ${withinMs / 1000} s`) : error;
     } finally {
       given.abort();
       replied.catch(() => undefined);

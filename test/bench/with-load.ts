@@ -3,7 +3,7 @@ import { type Server, startTarget } from "./start-target.ts";
 import type { Target } from "./targets.ts";
 
 let current: Load | undefined;
-let interrupted = false;
+const interruption = new AbortController();
 
 /** Starts a fresh server and a fresh generator for one run, and ends both whatever happens. */
 export async function withLoad<Result>(
@@ -11,7 +11,6 @@ export async function withLoad<Result>(
   nodeOptions: readonly string[],
   run: (server: Server, load: Load) => Promise<Result>,
 ): Promise<{ result: Result; leftovers: string[] }> {
-  if (interrupted) throw new Error("interrupted");
   const server = await startTarget(target, nodeOptions);
   const load = new Load();
   current = load;
@@ -26,8 +25,10 @@ export async function withLoad<Result>(
   }
 }
 
+export const interrupted = interruption.signal;
+
 /** Ends the generator, so that the run fails and cleans up; no further run is started. */
 export function interrupt(): void {
-  interrupted = true;
+  interruption.abort();
   current?.kill();
 }

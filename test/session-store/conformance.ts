@@ -13,9 +13,9 @@ export interface Backend {
   other: SessionStore;
   /** What a backend outside this process allows: to put a raw text at a key, to read one, and to take the backend away. */
   outside?: {
-    plant(key: string, text: string): Promise<void>;
-    peek(key: string): Promise<string | undefined>;
-    unplug(): Promise<void>;
+    plant: (key: string, text: string) => Promise<void>;
+    peek: (key: string) => Promise<string | undefined>;
+    unplug: () => Promise<void>;
   };
   /** Ends whatever is not the stores. */
   end?: () => Promise<void>;
@@ -53,7 +53,7 @@ export function describeSessionStore(
   where: "inside" | "outside",
   connect: (prefix: string) => Promise<Backend>,
 ): void {
-  const testOutside = test.runIf(where === "outside");
+  const isOutside = where === "outside";
 
   async function open(prefix = "mcp:", finished: typeof onTestFinished = onTestFinished): Promise<Backend> {
     const backend = await connect(prefix);
@@ -243,16 +243,16 @@ export function describeSessionStore(
 
     test("hands out copies", async () => {
       const { one } = await open();
-      const record = aRecord({ initialize: { clientInfo: { name: "before" } } });
+      const record = { ...aRecord(), initialize: { clientInfo: { name: "before" } } };
       const kept = structuredClone(record);
       await one.create(record, TTL);
       record.client.address = "changed";
       const got = await one.get(record.id);
-      (got?.initialize as { clientInfo: { name: string } }).clientInfo.name = "changed";
+      (got as { initialize: typeof record.initialize }).initialize.clientInfo.name = "changed";
       expect(await one.get(record.id)).toEqual(kept);
     });
 
-    testOutside.each([["mcp:"], ["staging:mcp:"], [""]])(
+    test.runIf(isOutside).each([["mcp:"], ["staging:mcp:"], [""]])(
       "keeps readable JSON under the prefix %j",
       async (prefix) => {
         const { one, peek } = await openOutside(prefix);
@@ -264,7 +264,7 @@ export function describeSessionStore(
       },
     );
 
-    testOutside.each([
+    test.runIf(isOutside).each([
       ["no JSON", () => "{"],
       ["a lone word", () => "OK"],
       ["a number", () => "123"],
@@ -288,7 +288,7 @@ export function describeSessionStore(
       expect(await peek(key)).toBe(text);
     });
 
-    testOutside("rejects every verb with store_unavailable once it is unplugged", async () => {
+    test.runIf(isOutside)("rejects every verb with store_unavailable once it is unplugged", async () => {
       const { one, unplug } = await openOutside();
       await unplug();
       await Promise.all(everyVerb(one).map(([, call]) => rejectsUnavailable(call())));
@@ -297,7 +297,7 @@ export function describeSessionStore(
     test("rejects every verb with store_unavailable once it is closed, and closes twice", async () => {
       const { one } = await open();
       await one.close();
-      await one.close();
+      await expect(one.close()).resolves.toBeUndefined();
       await Promise.all(everyVerb(one).map(([, call]) => rejectsUnavailable(call())));
     });
   });

@@ -3,13 +3,18 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
 export interface Plug {
   port: number;
+  /** Passes on what is sent and keeps the answers, until `cut`. */
+  swallow: () => void;
+  /** Cuts every connection; new ones work again. */
+  cut: () => void;
   /** Cuts every connection and refuses new ones. Safe to call twice. */
-  pull(): Promise<void>;
+  pull: () => Promise<void>;
 }
 
 /** A port that leads to another one until it is pulled. */
 export async function plugInto(port: number, host = "127.0.0.1"): Promise<Plug> {
   const sockets = new Set<Socket>();
+  let swallowing = false;
   const keep = (socket: Socket): Socket => {
     sockets.add(socket);
     socket.on("error", () => socket.destroy());
@@ -17,7 +22,8 @@ export async function plugInto(port: number, host = "127.0.0.1"): Promise<Plug> 
   };
   const server = createServer((near) => {
     const far = keep(connect(port, host));
-    keep(near).pipe(far).pipe(near);
+    keep(near).pipe(far);
+    far.on("data", (chunk: Buffer) => swallowing || near.write(chunk));
     near.once("close", () => far.destroy());
     far.once("close", () => near.destroy());
   });
@@ -25,11 +31,21 @@ export async function plugInto(port: number, host = "127.0.0.1"): Promise<Plug> 
   await once(server, "listening");
   let pulling: Promise<void> | undefined;
 
+  function cut(): void {
+    for (const socket of sockets) socket.destroy();
+    swallowing = false;
+  }
+
   async function pull(): Promise<void> {
     const closed = once(server, "close");
     server.close();
-    for (const socket of sockets) socket.destroy();
+    cut();
     await closed;
   }
-  return { port: (server.address() as AddressInfo).port, pull: () => (pulling ??= pull()) };
+  return {
+    port: (server.address() as AddressInfo).port,
+    swallow: () => void (swallowing = true),
+    cut,
+    pull: () => (pulling ??= pull()),
+  };
 }

@@ -6,6 +6,7 @@ import { openRedisSessionStore } from "../../src/session-store/redis.ts";
 import { eventually } from "../support/eventually.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { openResp } from "../support/upstash-resp.ts";
+import { plugInto } from "./plug.ts";
 import { aRecord } from "./records.ts";
 import { describeSessionStore } from "./conformance.ts";
 
@@ -45,7 +46,7 @@ test(
     onTestFinished(() => store.close());
     await store.ready();
     expect(await store.create(aRecord(), 60)).toBe(true);
-    await node.pause?.();
+    node.pause?.();
     await expect(store.get("x")).rejects.toMatchObject({
       reason: "store_unavailable",
       cause: { code: "TIMEOUT" },
@@ -59,6 +60,33 @@ test(
     expect(await store.create(aRecord(), 60)).toBe(true);
   },
 );
+
+test("never sends a create again whose answer was lost", async ({ skip }) => {
+  const node = await startRedis(["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]);
+  onTestFinished(() => node.stop());
+  if (node.kind !== "redis-server") return skip("the server knows no flags");
+  await formCluster(node.url);
+  const plug = await plugInto(Number(new URL(node.url).port));
+  onTestFinished(plug.pull);
+  const raw = await openResp(node.url);
+  onTestFinished(() => raw.close());
+  await raw.send([["CONFIG", "SET", "cluster-announce-port", `${plug.port}`]]);
+  const url = `redis://127.0.0.1:${plug.port}`;
+  const store = open(`${url},${url}`);
+  onTestFinished(() => store.close());
+  await eventually(() => store.ready());
+  plug.swallow();
+  const record = aRecord();
+  // Sent again, it would resolve with false, for its own record is there.
+  const lost = expect(store.create(record, 60)).rejects.toMatchObject({ cause: { code: "DISCONNECTED" } });
+  await eventually(async () =>
+    expect((await raw.send([["GET", `mcp:session:${record.id}`]]))[0]?.kind).toBe("bulk"),
+  );
+  plug.cut();
+  await lost;
+  await eventually(() => store.ready());
+  expect(await store.get(record.id)).toEqual(record);
+});
 
 /** Gives every slot to the one node at `url`, and waits until it serves them. */
 async function formCluster(url: string): Promise<void> {

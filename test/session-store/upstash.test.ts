@@ -138,7 +138,7 @@ test("keeps its connections open between calls, and shows the newest sync token"
 
 test("finds its way below a path, and through white space round URL and token", async () => {
   const store = open({ url: ` ${upstash.url}/ `, token: `${TOKEN}\n` });
-  await store.ready();
+  await expect(store.ready()).resolves.toBeUndefined();
 });
 
 test.each([

@@ -284,7 +284,7 @@ describe("faults", () => {
       for (const executed of [true, false]) {
         await run("DEL", key("f"));
         upstash.fail(() => ({ kind, executed }));
-        await expect(run("SET", key("f"), "v")).rejects.toThrow();
+        await expect(run("SET", key("f"), "v")).rejects.toThrow("fetch failed");
         upstash.heal();
         expect((await run("EXISTS", key("f"))).text).toBe(`{"result":${executed ? 1 : 0}}`);
       }
@@ -297,7 +297,7 @@ describe("faults", () => {
     const hung = fetch(`${upstash.url}/get/hang?_token=${upstash.token}`, {
       signal: AbortSignal.timeout(50),
     });
-    await expect(hung).rejects.toThrow();
+    await expect(hung).rejects.toThrow("timeout");
     expect((await run("GET", key("v"))).status).toBe(200);
     upstash.fail(() => ({ kind: "truncate" }));
     const cut = await run("GET", key("v"));

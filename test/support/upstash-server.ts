@@ -62,7 +62,7 @@ export interface UpstashUnderTest {
   /** Ends every open subscription, without a word. */
   cutStreams(): void;
   /** Stops listening and cuts everything. Safe to call twice. */
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 export interface UpstashOptions {

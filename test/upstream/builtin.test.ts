@@ -113,11 +113,22 @@ describe("built in", () => {
     expect(seen.messages.map(({ method }) => method)).toEqual(["m1", "m2", "m3", "m4", "m5"]);
   });
 
-  it("lets a tool that waits in a pause go when it is closed", async () => {
+  it("does not answer within send, even where its server answers at once", async () => {
     const server = bareServer();
     const { link, seen } = await open(server.createServer);
+    server.transport().onmessage = () => void server.transport().send({ jsonrpc: "2.0", id: 0, result: {} });
+    const sent = link.send(encode({ id: 0, method: "ping" }));
+    expect(seen.messages).toEqual([]);
+    await sent;
+    await seen.answer(0);
+  });
+
+  it("lets a tool that waits in a pause go when it is closed, before the server waits for the tool", async () => {
+    let sending: Promise<void> | undefined;
+    const server = bareServer({ close: async () => sending });
+    const { link, seen } = await open(server.createServer);
     link.pause();
-    const sending = server.transport().send({ jsonrpc: "2.0", method: "m" });
+    sending = server.transport().send({ jsonrpc: "2.0", method: "m" });
     await link.close();
     await sending;
     await server.transport().send({ jsonrpc: "2.0", method: "late" });

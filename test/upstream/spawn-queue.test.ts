@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
 import { SpawnQueue } from "../../src/upstream/spawn-queue.ts";
 import { never } from "./recorder.ts";
@@ -95,6 +96,7 @@ describe("SpawnQueue", () => {
     const waiting = queue.enter(patient.signal);
     place.started();
     await waiting;
+    expect(getEventListeners(patient.signal, "abort")).toEqual([]);
     patient.abort();
     expect([queue.children, queue.waiting]).toEqual([2, 0]);
   });

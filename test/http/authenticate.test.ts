@@ -1,0 +1,229 @@
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import fc from "fast-check";
+import { digestOf } from "../../src/api-keys.ts";
+import { createApp } from "../../src/http/app.ts";
+import { Authenticator } from "../../src/http/authenticate.ts";
+import { GatewayError } from "../../src/errors.ts";
+import { silent } from "../session/scripted.ts";
+import { exchange, rawRequest, type RawAnswer } from "../support/raw-http.ts";
+import { openTestStream } from "../support/sse-client.ts";
+import { KEY, OTHER_KEY, startTestGateway, type TestGateway } from "../support/start-gateway.ts";
+import { expectRefusal, targetOf } from "./refusal.ts";
+
+const PING = '{"jsonrpc":"2.0","id":"p","method":"ping"}';
+/** HEAD is asked for by itself: its answer has no body. */
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY", "LINK", "PURGE"];
+
+/** The paths of the app, as Express knows them. */
+function routePaths(): string[] {
+  const refuse = () => {
+    throw new GatewayError("internal");
+  };
+  const app = createApp({
+    openStream: refuse,
+    postMessage: refuse,
+    guardOrigin: () => undefined,
+    allowedOrigins: [],
+    health: { sessions: undefined as never, storeReady: () => Promise.resolve() },
+    requireKey: refuse,
+    log: silent,
+  });
+  const router = app.router as unknown as { stack: { route?: { path: string | RegExp | string[] } }[] };
+  return router.stack.flatMap(({ route }) => route?.path ?? []).filter((path) => typeof path === "string");
+}
+
+const sameBytes = ({ head, body }: RawAnswer) =>
+  `${head}\n${body}`.replaceAll(/(X-Request-Id: |"requestId":")[a-z0-9-]+|Date: .*/g, "$1");
+
+describe("without a key", () => {
+  let gateway: TestGateway;
+  beforeAll(async () => {
+    gateway = await startTestGateway();
+  });
+  afterAll(() => gateway.close());
+
+  /** What anybody may see: that the process is there, and where to go. */
+  const OPEN = ["/health", "/health/live", "/health/ready", "/"];
+
+  it("SEC-01 every route of the app answers 401, with every method, but health and the signpost", async () => {
+    const paths = routePaths();
+    expect(paths).toEqual(expect.arrayContaining(["/mcp/sse", "/messages", ...OPEN]));
+    for (const path of paths.filter((known) => !OPEN.includes(known))) {
+      for (const method of METHODS) {
+        const response = await exchange(gateway.port, rawRequest(`${method} ${path}`));
+        expectRefusal(response, "api_key_missing");
+        expect(response.headers["www-authenticate"]).toBe('Bearer realm="mcp-sse-gateway"');
+      }
+      expect((await fetch(gateway.url + path, { method: "HEAD" })).status).toBe(401);
+    }
+  });
+
+  it("SEC-01 what is open says nothing of sessions, callers or settings", async () => {
+    const bodies = await Promise.all(OPEN.map(async (path) => (await fetch(gateway.url + path)).json()));
+    expect(bodies).toEqual([
+      { status: "ok" },
+      { status: "ok" },
+      { status: "ok", store: "ok", sessions: 0 },
+      { name: "mcp-sse-gateway", sse: "/mcp/sse", health: "/health" },
+    ]);
+  });
+
+  it("SEC-40 OAuth probes are told in one sentence that there is none, with any method and outside the count", async () => {
+    const probes = [
+      "GET /.well-known/oauth-protected-resource/mcp/sse",
+      "GET /.well-known/oauth-protected-resource",
+      "GET /.well-known/oauth-authorization-server",
+      "GET /.well-known/openid-configuration",
+      "POST /register",
+      "GET /authorize?client_id=x",
+      "POST /token",
+    ];
+    for (const probe of [...probes, ...probes, ...probes]) {
+      expectRefusal(
+        await exchange(gateway.port, rawRequest(probe, ["X-API-Key: wrong"])),
+        "oauth_not_offered",
+      );
+    }
+  });
+});
+
+describe("the credential of a request", () => {
+  const authenticator = new Authenticator([
+    { caller: "a", digest: digestOf(KEY) },
+    { caller: "b", digest: digestOf(OTHER_KEY) },
+  ]);
+  let address = 0;
+  const identify = (headers: Record<string, string>, queryKey?: string) => {
+    try {
+      return authenticator.identify({ headers } as never, queryKey, `address-${(address += 1)}`)?.name;
+    } catch (error) {
+      return (error as GatewayError).reason;
+    }
+  };
+
+  it("SEC-03 the key may stand in any of three places, and in several when they agree", () => {
+    expect(identify({ "x-api-key": KEY })).toBe("a");
+    expect(identify({ authorization: `Bearer ${KEY}` })).toBe("a");
+    expect(identify({ authorization: `bearer  ${KEY}` })).toBe("a");
+    expect(identify({}, KEY)).toBe("a");
+    expect(identify({ "x-api-key": KEY, authorization: `Bearer ${KEY}` }, KEY)).toBe("a");
+    expect(identify({})).toBeUndefined();
+  });
+
+  it("SEC-03 credentials that disagree are refused, whichever of them is right", () => {
+    expect(identify({ "x-api-key": KEY }, OTHER_KEY)).toBe("ambiguous_credentials");
+    expect(identify({ "x-api-key": "wrong" }, KEY)).toBe("ambiguous_credentials");
+    expect(identify({ "x-api-key": KEY, authorization: `Bearer ${OTHER_KEY}` })).toBe(
+      "ambiguous_credentials",
+    );
+    expect(identify({ "x-api-key": KEY, authorization: `Basic ${KEY}` })).toBe("ambiguous_credentials");
+    expect(identify({ "x-api-key": "", authorization: `Bearer ${KEY}` })).toBe("ambiguous_credentials");
+  });
+
+  it("SEC-02 SEC-03 what is not the key, and what is no key at all, is unknown", () => {
+    const near = [
+      `${KEY} `,
+      ` ${KEY}`,
+      `${KEY}\n`,
+      KEY.toUpperCase(),
+      encodeURIComponent(`${KEY}=`),
+      KEY.slice(0, -1),
+      `${KEY}x`,
+      KEY.replace("e", "\u0435"),
+      "",
+      "x".repeat(10_000),
+      digestOf(KEY).toString("hex"),
+      `sha256:${digestOf(KEY).toString("hex")}`,
+    ];
+    for (const key of near) expect(identify({ "x-api-key": key }), key.slice(0, 60)).toBe("api_key_invalid");
+    for (const scheme of [KEY, `Basic ${KEY}`, `Bearer${KEY}`, `Bearer\t${KEY}`, "Bearer", ""]) {
+      expect(identify({ authorization: scheme }), scheme).toBe("api_key_invalid");
+    }
+  });
+
+  it("a Bearer header names a caller when, and only when, the key and nothing else follows the word", () => {
+    const text = fc.string({ unit: fc.constantFrom(" ", "a", "\t", ",", "Bearer", KEY, "=") });
+    fc.assert(
+      fc.property(text, (header) => {
+        const isKey =
+          header.toLowerCase().startsWith("bearer ") && header.slice(7).replace(/^ +/, "") === KEY;
+        expect(identify({ authorization: header })).toBe(isKey ? "a" : "api_key_invalid");
+      }),
+    );
+  });
+
+  it("SEC-08 keys are compared by digest, in constant time, and all of them", () => {
+    const source = readFileSync(new URL("../../src/http/authenticate.ts", import.meta.url), "utf8");
+    const compared = [...source.matchAll(/[!=]==? *([\w.]+)/g)].map(([, right]) => right);
+    // `shown` is what the same request says in another place.
+    expect(compared.filter((right) => right !== "undefined")).toEqual(["shown"]);
+    expect(source).toMatch(
+      /for \(const key of this\.#keys\) if \(timingSafeEqual\(digest, key\.digest\)\) found =/,
+    );
+  });
+
+  it("SEC-61 ten thousand wrong keys from as many addresses leave no more than the limiter may hold", () => {
+    const own = new Authenticator([{ caller: "a", digest: digestOf(KEY) }]);
+    const wrong = (from: string) => {
+      try {
+        own.identify({ headers: { "x-api-key": "wrong" } } as never, undefined, from);
+      } catch (error) {
+        return (error as GatewayError).reason;
+      }
+      return undefined;
+    };
+    for (let count = 0; count < 11; count += 1) wrong("first");
+    expect(wrong("first")).toBe("auth_rate_limited");
+    for (let count = 0; count < 10_000; count += 1) wrong(`other-${count}`);
+    // The oldest was forgotten to make room, so the memory is bounded.
+    expect(wrong("first")).toBe("api_key_invalid");
+  });
+});
+
+describe("a caller's keys", () => {
+  it("SEC-02 every wrong key gets the same answer, byte for byte", async () => {
+    const gateway = await startTestGateway();
+    const wrong = [
+      KEY.slice(1),
+      `${KEY}%20`,
+      KEY.toUpperCase(),
+      "x",
+      "x".repeat(4000),
+      `"${KEY}"`,
+      `\xc3\xa9${KEY}`,
+    ];
+    const answers = [];
+    for (const key of wrong) {
+      const answer = await exchange(gateway.port, rawRequest("GET /mcp/sse", { "X-API-Key": key }));
+      expectRefusal(answer, "api_key_invalid");
+      answers.push(sameBytes(answer));
+    }
+    expect(new Set(answers).size).toBe(1);
+    expect(answers[0]).toContain('WWW-Authenticate: Bearer realm="mcp-sse-gateway", error="invalid_token"');
+    await gateway.close();
+  });
+
+  it("SEC-03 a repeated key header or parameter is refused", async () => {
+    const gateway = await startTestGateway();
+    const twice = rawRequest("GET /mcp/sse", [`X-API-Key: ${KEY}`, `X-API-Key: ${KEY}`]);
+    expectRefusal(await exchange(gateway.port, twice), "repeated_header");
+    const query = rawRequest(`GET /mcp/sse?apiKey=${KEY}&apiKey=${KEY}`);
+    expectRefusal(await exchange(gateway.port, query), "bad_query");
+    const array = rawRequest(`GET /mcp/sse?apiKey[]=${KEY}`);
+    expectRefusal(await exchange(gateway.port, array), "api_key_missing");
+    await gateway.close();
+  });
+
+  it("SEC-07 another key of the same caller posts to a session that the first one opened", async () => {
+    const second = "second-key-of-the-default-caller-0123456789";
+    const gateway = await startTestGateway({ env: { MCP_API_KEYS: `default=${second},other=${OTHER_KEY}` } });
+    const stream = await openTestStream(gateway.url);
+    const target = targetOf(stream).split("&")[0] as string;
+    const post = (key: string) =>
+      rawRequest(`POST ${target}`, ["Content-Type: application/json", `X-API-Key: ${key}`], PING);
+    expect((await exchange(gateway.port, post(second))).status).toBe(202);
+    expectRefusal(await exchange(gateway.port, post(OTHER_KEY)), "session_not_found");
+    await gateway.close();
+  });
+});

@@ -1,0 +1,125 @@
+import { createServer, type ServerResponse } from "node:http";
+import { describe, expect, it } from "vitest";
+import { EventStream } from "../../src/http/event-stream.ts";
+import { openRaw, rawRequest } from "../support/raw-http.ts";
+import { openTestStream } from "../support/sse-client.ts";
+import { KEY, startTestGateway } from "../support/start-gateway.ts";
+import { targetOf } from "./refusal.ts";
+
+const NASTY = "a\r\nevent: endpoint\ndata: /evil\n\nid: 9\0\u2028\u2029\u0085\u{1f511}\ufeff";
+
+describe("messages on the stream", () => {
+  it("BAD-40 line breaks, NUL and separators in a message stay inside their one event", async () => {
+    const gateway = await startTestGateway();
+    const stream = await openTestStream(gateway.url);
+    await stream.initialize();
+    const before = stream.events.length;
+    const answer = await stream.call("echo", "tools/call", { name: "echo", arguments: { text: NASTY } });
+    expect(answer.result?.["content"]).toMatchObject([{ type: "text", text: NASTY }]);
+    // Ids and unknown methods come back in the answer as well.
+    await stream.call(NASTY, "ping");
+    await stream.call(2, `no/such${NASTY}`);
+    await stream.call(3, "tools/call", { name: NASTY, arguments: {} });
+    expect(stream.events.slice(before).map(({ event }) => event)).toEqual([
+      "message",
+      "message",
+      "message",
+      "message",
+    ]);
+    for (const { id } of stream.events.slice(before)) expect(id).toMatch(/^[0-9a-f-]{36}\.\d+$/);
+    expect(stream.events.filter(({ event }) => event === "endpoint")).toHaveLength(1);
+    await gateway.close();
+  });
+
+  it("BAD-40 raw line breaks between the tokens of a message are taken as the space they are", async () => {
+    const gateway = await startTestGateway();
+    const stream = await openTestStream(gateway.url);
+    const body = '{\r\n"jsonrpc":\n"2.0",\r"id":"lines"\r\n,"method":"ping"\n}\n\n';
+    expect((await stream.post(body)).status).toBe(202);
+    await stream.next(({ id }) => id === "lines");
+    await gateway.close();
+  });
+
+  it("BAD-40 what stands in headers and query never comes back in an event or a header", async () => {
+    const gateway = await startTestGateway();
+    const connection = openRaw(gateway.port);
+    const marker = "%0d%0aevent:%20x";
+    connection.send(
+      rawRequest(`GET /mcp/sse?clientId=${marker}&sessionId=${marker}`, {
+        "X-API-Key": KEY,
+        "X-Request-Id": "marker",
+        "Last-Event-ID": "marker",
+        "User-Agent": "marker",
+      }),
+    );
+    const { head } = await connection.answer();
+    await connection.until("\n\n");
+    expect(head + connection.rest()).not.toMatch(/marker|event: x/);
+    expect(connection.rest()).toMatch(
+      /retry: \d{4}\nevent: endpoint\ndata: \/messages\?sessionId=[\w-]{36}&token=[\w-]{43}\n\n/,
+    );
+    connection.close();
+    await gateway.close();
+  });
+
+  it("messages of every size up to the largest come whole and in order", async () => {
+    const gateway = await startTestGateway();
+    const stream = await openTestStream(gateway.url);
+    await stream.initialize();
+    const sizes = [0, 1, 32 * 1024 - 200, 32 * 1024, 32 * 1024 + 1, 1_000_000];
+    for (const size of sizes) {
+      const text = "x".repeat(size);
+      const answer = await stream.call(size, "tools/call", { name: "echo", arguments: { text } });
+      expect(answer.result?.["content"]).toEqual([{ type: "text", text }]);
+    }
+    const numbers = stream.events.filter(({ id }) => id).map(({ id }) => Number(id?.split(".")[1]));
+    expect(numbers).toEqual(numbers.map((_, index) => index + 1));
+    await gateway.close();
+  });
+});
+
+it("a stream that was ended and is not read is cut", async () => {
+  let open = (_res: ServerResponse) => undefined as void;
+  const opened = new Promise<ServerResponse>((resolve) => (open = resolve));
+  const server = createServer((_req, res) => open(res));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const connection = openRaw((server.address() as { port: number }).port);
+  connection.send(rawRequest("GET /"));
+  connection.socket.pause();
+  const res = await opened;
+  const closes: string[] = [];
+  const stream = new EventStream(res, "s");
+  stream.open("/messages", 1000, {
+    onDrain: () => closes.push("drain"),
+    onClose: () => closes.push("close"),
+  });
+  stream.write(1, Buffer.alloc(30_000_000, "x"));
+  expect(stream.pendingBytes).toBeGreaterThan(0);
+  const closed = new Promise((resolve) => res.once("close", resolve));
+  stream.end(1000);
+  stream.end();
+  await closed;
+  expect(closes).toEqual(["close"]);
+  connection.close();
+  await new Promise((resolve) => server.close(resolve));
+}, 10_000);
+
+it("a post and its stream share no state but the session: a dead stream's endpoint takes nothing", async () => {
+  const gateway = await startTestGateway();
+  const stream = await openTestStream(gateway.url);
+  const target = targetOf(stream);
+  stream.cut();
+  await expect
+    .poll(
+      async () =>
+        (
+          await fetch(gateway.url + target, {
+            method: "POST",
+            headers: { "content-type": "application/json" },
+            body: "{}",
+          })
+        ).status,
+    )
+    .toBe(404);
+  await gateway.close();
+});

@@ -1,0 +1,51 @@
+import type { ServerResponse } from "node:http";
+import { describe, expect, it } from "vitest";
+import request from "supertest";
+import { createApp } from "../../src/http/app.ts";
+import type { Sessions } from "../../src/session/sessions.ts";
+import { silent } from "../session/scripted.ts";
+
+/** An app whose store and sessions are as they are told to be. */
+function appWith({ isDraining = false, storeReady = () => Promise.resolve() } = {}) {
+  const notHere = (_req: unknown, res: ServerResponse) => void res.end();
+  return createApp({
+    openStream: notHere,
+    postMessage: notHere,
+    guardOrigin: () => undefined,
+    allowedOrigins: [],
+    health: { sessions: { isDraining, count: 3 } as Sessions, storeReady },
+    requireKey: () => undefined,
+    log: silent,
+  });
+}
+
+describe("health", () => {
+  const away = () => Promise.reject(new Error("redis://user:secret@host is away"));
+
+  it("is live while the process is, whatever the store does", async () => {
+    for (const path of ["/health", "/health/live"]) {
+      const answer = await request(appWith({ storeReady: away, isDraining: true })).get(path);
+      expect([answer.status, answer.body]).toEqual([200, { status: "ok" }]);
+      expect(answer.headers["cache-control"]).toBe("no-store");
+    }
+  });
+
+  it("is ready when the store is and nothing drains, and says which is not, never why", async () => {
+    const ready = await request(appWith()).get("/health/ready");
+    expect([ready.status, ready.body]).toEqual([200, { status: "ok", store: "ok", sessions: 3 }]);
+    const without = await request(appWith({ storeReady: away })).get("/health/ready");
+    expect([without.status, without.body]).toEqual([
+      503,
+      { status: "unavailable", store: "unavailable", sessions: 3 },
+    ]);
+    const draining = await request(appWith({ isDraining: true })).get("/health/ready");
+    expect([draining.status, draining.body]).toMatchObject([503, { status: "draining" }]);
+    expect(draining.headers["retry-after"]).toBe("2");
+  });
+
+  it("answers HEAD with no body, and to a host of any name", async () => {
+    const answer = await request(appWith()).head("/health").set("Host", "healthcheck.railway.app");
+    expect([answer.status, answer.text]).toEqual([200, undefined]);
+    expect(answer.headers["content-length"]).toBe("15");
+  });
+});
