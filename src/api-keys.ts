@@ -34,7 +34,7 @@ export function readApiKeys(
   if (single !== undefined && single !== "") addKey(read, "default", single, "MCP_API_KEY", isProduction);
   for (const [index, entry] of (several ?? "").split(",").entries()) {
     if (several === undefined || several === "") break;
-    const [, caller, key] = /^\s*([a-z0-9][a-z0-9_-]{0,31})=(.+?)\s*$/i.exec(entry) ?? [];
+    const [, caller, key] = /^([a-z0-9][a-z0-9_-]{0,31})=(.+)$/i.exec(entry.trim()) ?? [];
     if (caller === undefined || key === undefined) {
       const form = "must read name=key, the name of up to 32 letters, digits, - or _";
       read.problems.push(`MCP_API_KEYS, entry ${index + 1}: ${form}.`);

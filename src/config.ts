@@ -180,7 +180,9 @@ function unknownNames(env: NodeJS.ProcessEnv): string[] {
   return Object.keys(env)
     .filter((name) => OUR_PREFIXES.test(name) && !known.includes(name))
     .map((name) => {
-      const near = known.find((setting) => distance(name, setting) <= 3);
+      const [near] = known
+        .filter((setting) => distance(name, setting) <= 3)
+        .sort((one, other) => distance(name, one) - distance(name, other));
       return `${name} is not a setting of the gateway.${near === undefined ? "" : ` Did you mean ${near}?`}`;
     });
 }

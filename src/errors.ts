@@ -140,7 +140,7 @@ export const FAULTS = {
     429,
     -32000,
     "Too many requests",
-    "Too many wrong API keys came from this address. Wait a minute, then send a valid key.",
+    "Too many wrong API keys or session ids were tried. Wait a minute, then use a valid one.",
     60,
   ),
 

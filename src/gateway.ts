@@ -7,7 +7,9 @@ import { createApp } from "./http/app.ts";
 import { Authenticator } from "./http/authenticate.ts";
 import { clientAddress } from "./http/client-address.ts";
 import { createDoor, createThinPath, listen } from "./http/door.ts";
+import { queryOf } from "./http/admit.ts";
 import { createOriginGuard } from "./http/guard-origin.ts";
+import { createReady } from "./http/health.ts";
 import { createOpenStream, retryMs } from "./http/open-stream.ts";
 import { createPostMessage } from "./http/post-message.ts";
 import type { Log } from "./log.ts";
@@ -17,6 +19,7 @@ import type { SessionLimits } from "./session/session.ts";
 import { Sessions } from "./session/sessions.ts";
 import { Whereabouts } from "./session/whereabouts.ts";
 import type { SessionStore } from "./session-store/session-store.ts";
+import type { StoreFailure } from "./session-store/store-failure.ts";
 import { createBuiltinUpstream } from "./upstream/builtin.ts";
 import { createDemoServer } from "./upstream/demo-server.ts";
 import { childEnvironment } from "./upstream/environment.ts";
@@ -75,9 +78,11 @@ export async function startGateway(
     postMessage,
     guardOrigin,
     allowedOrigins: http.allowedOrigins,
-    health: { sessions, storeReady: () => store.ready() },
+    ready: createReady(sessions, () => store.ready()),
     requireKey: (req) => {
-      if (authenticator.identify(req, undefined, clientAddress(req, http.trustProxy)) === undefined) {
+      // A client whose key is in the URL tries a POST first, and falls back to SSE on 405 alone.
+      const queryKey = queryOf(req).get("apiKey");
+      if (authenticator.identify(req, queryKey, clientAddress(req, http.trustProxy)) === undefined) {
         throw new GatewayError("api_key_missing");
       }
     },
@@ -117,11 +122,19 @@ async function greet(store: SessionStore, log: Log): Promise<void> {
   }
   try {
     await store.ready();
+    // A read-only token would pass until the first session.
+    await store.removeLease("none");
     log.info({ store: store.kind }, "✓ Redis session manager initialized");
   } catch (error) {
-    if (error instanceof ConfigError) {
+    const isRefused =
+      error instanceof GatewayError && (error.cause as StoreFailure | undefined)?.kind === "credentials";
+    if (error instanceof ConfigError || isRefused) {
       await store.close();
-      throw error;
+      throw isRefused
+        ? new ConfigError([
+            `The ${store.kind} store refuses to be written to. Use credentials that may write, not read-only ones.`,
+          ])
+        : error;
     }
     log.warn(
       { err: error, store: store.kind },

@@ -5,7 +5,7 @@ import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { admit } from "./admit.ts";
 import { answerError, answerJson } from "./answer.ts";
-import { answerLive, answerReady, type HealthParts } from "./health.ts";
+import { answerLive } from "./health.ts";
 import type { Route } from "./routes.ts";
 
 export interface AppParts {
@@ -13,7 +13,8 @@ export interface AppParts {
   postMessage: Route;
   guardOrigin: (req: IncomingMessage) => void;
   allowedOrigins: readonly string[];
-  health: HealthParts;
+  /** `/health/ready`. */
+  ready: Route;
   /** Throws for a request without a valid key. */
   requireKey: (req: IncomingMessage) => void;
   log: Log;
@@ -38,10 +39,7 @@ export function createApp(parts: AppParts): Express {
     ["/health", "/health/live"],
     only(["GET", "HEAD"], (_req, res) => answerLive(res)),
   );
-  app.all(
-    "/health/ready",
-    only(["GET", "HEAD"], (_req, res) => answerReady(res, parts.health)),
-  );
+  app.all("/health/ready", only(["GET", "HEAD"], parts.ready));
 
   app.use((req, _res, next) => (parts.guardOrigin(req), next()));
   const answerOrigin = cors({

@@ -36,6 +36,12 @@ export class InstanceLease {
     }
   }
 
+  /** The store has forgotten things, and the lease may be among them: writes it now. Never rejects. */
+  async rewrite(now: number): Promise<void> {
+    this.#dueAt = Math.min(this.#dueAt, now);
+    await this.beat(now);
+  }
+
   /** Tells the others that this instance takes nothing new. Never rejects. */
   async drain(): Promise<void> {
     this.#lease = { ...this.#lease, state: "draining" };

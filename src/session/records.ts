@@ -12,6 +12,8 @@ export interface RecordsParts {
   log: Log;
   /** Monotonic time in ms. */
   now: () => number;
+  /** The store has forgotten a record. Resolves when others may see it written again. Never rejects. */
+  onVanished(): Promise<void>;
   /** Another instance owns the session now. */
   onConflict(id: string): void;
 }
@@ -122,6 +124,8 @@ export class Records {
       )
       .catch(() => undefined);
     if (found === undefined) return;
+    // The lease first: a record whose owner has none is taken for a dead instance's, and removed.
+    if (found.includes(undefined)) await this.#parts.onVanished();
     const now = this.#parts.now();
     entries.forEach((entry, index) => {
       const record = found[index];

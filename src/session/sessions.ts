@@ -52,6 +52,7 @@ export class Sessions {
     this.#records = new Records({
       ...parts,
       now: this.#now,
+      onVanished: () => this.#lease.rewrite(this.#now()),
       onConflict: (id) => this.#open.get(id)?.close("owner_conflict"),
     });
   }

@@ -25,7 +25,7 @@ function routePaths(): string[] {
     postMessage: refuse,
     guardOrigin: () => undefined,
     allowedOrigins: [],
-    health: { sessions: undefined as never, storeReady: () => Promise.resolve() },
+    ready: (_req, res) => void res.end(),
     requireKey: refuse,
     log: silent,
   });

@@ -2,6 +2,7 @@ import type { ServerResponse } from "node:http";
 import { describe, expect, it } from "vitest";
 import request from "supertest";
 import { createApp } from "../../src/http/app.ts";
+import { createReady } from "../../src/http/health.ts";
 import type { Sessions } from "../../src/session/sessions.ts";
 import { silent } from "../session/scripted.ts";
 
@@ -13,7 +14,7 @@ function appWith({ isDraining = false, storeReady = () => Promise.resolve() } = 
     postMessage: notHere,
     guardOrigin: () => undefined,
     allowedOrigins: [],
-    health: { sessions: { isDraining, count: 3 } as Sessions, storeReady },
+    ready: createReady({ isDraining, count: 3 } as Sessions, storeReady),
     requireKey: () => undefined,
     log: silent,
   });
@@ -41,6 +42,13 @@ describe("health", () => {
     const draining = await request(appWith({ isDraining: true })).get("/health/ready");
     expect([draining.status, draining.body]).toMatchObject([503, { status: "draining" }]);
     expect(draining.headers["retry-after"]).toBe("2");
+  });
+
+  it("asks the store once for many probes, which need no key", async () => {
+    let asked = 0;
+    const app = appWith({ storeReady: () => Promise.resolve(void (asked += 1)) });
+    await Promise.all(Array.from({ length: 20 }, () => request(app).get("/health/ready")));
+    expect(asked).toBeLessThan(5);
   });
 
   it("answers HEAD with no body, and to a host of any name", async () => {

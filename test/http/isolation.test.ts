@@ -152,7 +152,7 @@ async function slowDoor(thinPath: boolean) {
   } as unknown as DoorParts;
   const postMessage = createPostMessage(parts);
   const guardOrigin = () => undefined;
-  const rest = { guardOrigin, allowedOrigins: [], health: undefined as never, requireKey: guardOrigin };
+  const rest = { guardOrigin, allowedOrigins: [], ready: undefined as never, requireKey: guardOrigin };
   const app = createApp({ openStream: guardOrigin, postMessage, ...rest, log: silent });
   const listeners = { app, postMessage, guardOrigin, log: silent };
   const server = createDoor(thinPath ? createThinPath(listeners) : app);
