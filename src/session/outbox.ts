@@ -31,10 +31,6 @@ export class Outbox {
     this.#parts = parts;
   }
 
-  get hasStream(): boolean {
-    return this.#stream !== undefined;
-  }
-
   /** When the stream stopped taking messages, while it does not. */
   get blockedSince(): number | undefined {
     return this.#blockedSince;

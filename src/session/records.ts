@@ -74,11 +74,6 @@ export class Records {
     if (!entry.isBusy) this.#removals.add(id);
   }
 
-  /** Drops what is known of a session that another instance owns; its record stays. */
-  disown(id: string): void {
-    this.#entries.delete(id);
-  }
-
   /** Whether the record must be written or extended at this heartbeat. */
   isDue(id: string, now: number): boolean {
     const entry = this.#entries.get(id);
@@ -105,14 +100,6 @@ export class Records {
     } catch {
       for (const id of ids.slice(0, MAX_REMOVALS - this.#removals.size)) this.#removals.add(id);
     }
-  }
-
-  /** Whether everything is written that should be. */
-  get isSettled(): boolean {
-    if (this.#removals.size > 0) return false;
-    for (const entry of this.#entries.values())
-      if (entry.isBusy || entry.stored !== entry.record) return false;
-    return true;
   }
 
   async #extendSettled(entries: Entry[]): Promise<void> {
@@ -181,7 +168,7 @@ export class Records {
       { session: entry.record.id },
       "another instance owns this session: letting go of it",
     );
-    this.disown(entry.record.id);
+    this.#entries.delete(entry.record.id);
     this.#parts.onConflict(entry.record.id);
   }
 }

@@ -94,10 +94,6 @@ export class Session implements ClientStreamEvents {
     });
   }
 
-  get server(): string {
-    return this.#parts.upstream.name;
-  }
-
   get isOpen(): boolean {
     return this.#isOpen;
   }
