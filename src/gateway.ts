@@ -155,6 +155,8 @@ function openUpstream(server: Config["server"], env: NodeJS.ProcessEnv, log: Log
     command,
     args,
     env: childEnvironment(env, envNames),
+    // What a server prints on stderr is logged, and it may print what it was given.
+    secrets: envNames.flatMap((name) => env[name] ?? []),
     maxWaiting: server.maxChildren,
     log,
   });
