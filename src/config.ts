@@ -32,8 +32,11 @@ export interface Config {
     maxChildren: number;
     spawnConcurrency: number;
     startSeconds: number;
+    /** How often within a minute a session's server is started again when it ended by itself. */
+    restarts: number;
   };
   store: StoreConfig;
+  relay: RelayConfig;
   session: {
     ttlSeconds: number;
     extend: "late" | "always";
@@ -45,6 +48,10 @@ export interface Config {
     maxSessionsPerCaller: number;
     maxInFlight: number;
     maxOutboxBytes: number;
+    orphanGraceSeconds: number;
+    durability: "off" | "store";
+    /** 0: never. */
+    streamMaxAgeSeconds: number;
   };
   drainSeconds: number;
   logLevel: LogLevel;
@@ -57,6 +64,19 @@ export type StoreConfig = { prefix: string; timeoutMs: number } & (
   | { kind: "redis"; url: string }
   | { kind: "upstash"; url: string; token: string }
 );
+
+export interface RelayConfig {
+  isOn: boolean;
+  driver: "auto" | "http" | "redis" | "upstash";
+  /** Where other instances reach this one, when the operator says so. */
+  url: string | undefined;
+  /** Railway's name for all instances, to find our own address by. */
+  privateDomain: string | undefined;
+  /** Hosts that may be called besides private addresses. */
+  allowedHosts: string[];
+  /** What the instances share and no client knows: all of it goes into the key of the proofs. */
+  secrets: string[];
+}
 
 type Values = z.output<z.ZodObject<typeof SETTINGS>>;
 
@@ -89,6 +109,7 @@ export function loadConfig(
     problems.push("MAX_LINE_BYTES must not be larger than MAX_OUTBOX_BYTES.");
   }
   const command = flags.command ?? readCommand(given["MCP_SERVER_COMMAND"], problems);
+  if (read.success) checkRelay(read.data, store, problems);
   if (problems.length > 0 || !read.success || store === undefined) throw new ConfigError(problems);
 
   const values = read.data;
@@ -119,8 +140,17 @@ export function loadConfig(
       maxChildren: values.MAX_CHILDREN,
       spawnConcurrency: values.SPAWN_CONCURRENCY,
       startSeconds: values.SERVER_START_SECONDS,
+      restarts: values.SERVER_RESTARTS,
     },
     store,
+    relay: {
+      isOn: values.SESSION_RELAY === "on",
+      driver: values.SESSION_RELAY_DRIVER,
+      url: values.SESSION_RELAY_URL,
+      privateDomain: env["RAILWAY_PRIVATE_DOMAIN"],
+      allowedHosts: values.SESSION_RELAY_ALLOW,
+      secrets: relaySecrets(values),
+    },
     session: {
       ttlSeconds: values.SESSION_TTL_SECONDS,
       extend: values.SESSION_EXTEND,
@@ -132,6 +162,9 @@ export function loadConfig(
       maxSessionsPerCaller: values.MAX_SESSIONS_PER_KEY,
       maxInFlight: values.MAX_IN_FLIGHT,
       maxOutboxBytes: values.MAX_OUTBOX_BYTES,
+      orphanGraceSeconds: values.SESSION_ORPHAN_GRACE,
+      durability: values.SESSION_DURABILITY,
+      streamMaxAgeSeconds: values.STREAM_MAX_AGE ?? (isRailway(env) ? RAILWAY_MAX_AGE_SECONDS : 0),
     },
     drainSeconds: values.DRAIN_SECONDS ?? railwayDrainSeconds(env) ?? 25,
     logLevel: values.LOG_LEVEL,
@@ -212,13 +245,35 @@ function allowedHosts({ ALLOWED_HOSTS: listed, HOST }: Values, env: NodeJS.Proce
 }
 
 function trustProxy(setting: string, env: NodeJS.ProcessEnv): TrustProxy {
-  if (setting === "auto") return env["RAILWAY_ENVIRONMENT_ID"] === undefined ? "off" : "railway";
+  if (setting === "auto") return isRailway(env) ? "railway" : "off";
   return setting === "off" || setting === "railway" ? setting : Number(setting);
 }
 
 function railwayUrl(env: NodeJS.ProcessEnv): string | undefined {
   const domain = env["RAILWAY_PUBLIC_DOMAIN"];
   return domain === undefined || domain === "" ? undefined : `https://${domain}`;
+}
+
+/** Railway ends every response after 15 minutes. */
+const RAILWAY_MAX_AGE_SECONDS = 840;
+
+const isRailway = (env: NodeJS.ProcessEnv): boolean => env["RAILWAY_ENVIRONMENT_ID"] !== undefined;
+
+function checkRelay(values: Values, store: StoreConfig | undefined, problems: string[]): void {
+  const { SESSION_RELAY: relay, SESSION_RELAY_DRIVER: driver, SESSION_DURABILITY: durability } = values;
+  if (store === undefined) return;
+  if (relay === "on" && store.kind === "memory")
+    problems.push("SESSION_RELAY=on needs a store that instances share: set REDIS_URL or the Upstash pair.");
+  if (relay === "on" && driver !== "auto" && driver !== "http" && driver !== store.kind)
+    problems.push(`SESSION_RELAY_DRIVER=${driver} needs that store; use auto or http.`);
+  if (durability === "store" && store.kind === "memory")
+    problems.push("SESSION_DURABILITY=store needs a store that outlives the process: set REDIS_URL or the Upstash pair.");
+}
+
+/** Beside what the operator sets, the store's credentials: every instance has them, and no client does. */
+function relaySecrets(values: Values): string[] {
+  const { SESSION_RELAY_SECRET: secret, UPSTASH_REDIS_REST_TOKEN: token, REDIS_URL: redisUrl } = values;
+  return [secret, token, redisUrl].filter((value) => value !== undefined);
 }
 
 /** Railway kills this long after SIGTERM, and ending stubborn servers takes some seconds after the drain. */

@@ -224,6 +224,19 @@ export const FAULTS = {
     "The session lives on another instance of the gateway. Send the message again.",
     1,
   ),
+  owner_unreachable: fault(
+    503,
+    -32000,
+    "Service temporarily unavailable",
+    "The instance that holds the session cannot be reached. The message was not delivered: send it again.",
+    1,
+  ),
+  delivery_unknown: fault(
+    504,
+    -32000,
+    "Gateway timeout",
+    "The instance that holds the session did not confirm the message in time. It may or may not have been carried out.",
+  ),
   store_unavailable: fault(
     503,
     -32000,
@@ -279,6 +292,12 @@ export const FAULTS = {
     -32603,
     "Bad gateway",
     "The MCP server behind the gateway ended before it answered. Open a new stream and try again.",
+  ),
+  upstream_restarted: fault(
+    502,
+    -32603,
+    "Bad gateway",
+    "The MCP server behind the gateway was started again before it answered. It may or may not have carried the request out: send it again if that is safe.",
   ),
   upstream_message_too_large: fault(
     502,

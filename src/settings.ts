@@ -118,6 +118,10 @@ export const SETTINGS = {
       orElse(whole(1, 3600), "60"),
       "How long a message waits for its server to be started.",
     ),
+    SERVER_RESTARTS: setting(
+      orElse(whole(0, 1000), "3"),
+      "How often within a minute a server that ended by itself is started again for a session, which then goes on. 0: the session ends.",
+    ),
     REQUEST_TIMEOUT_SECONDS: setting(
       orElse(whole(1, 86_400), "600"),
       "How long a request waits for its answer. Progress starts the count again.",
@@ -172,6 +176,42 @@ export const SETTINGS = {
     SESSION_EXTEND: setting(
       orElse(oneOf(["late", "always"]), "late"),
       "When a record is extended: `late`, once less than half of its expiry is left; `always`, at each heartbeat (120 commands an hour and session).",
+    ),
+    SESSION_ORPHAN_GRACE: setting(
+      orElse(whole(0, 86_400), "120"),
+      "How long, in seconds, a session whose stream was cut waits for its client to come back. 0: it ends with its stream.",
+    ),
+    SESSION_RELAY: setting(
+      orElse(oneOf(["off", "on"]), "off"),
+      "`on`: a message or a returning client that reaches the wrong instance is carried to the right one. `off`: it is answered 503. Needs a shared store.",
+    ),
+    SESSION_RELAY_DRIVER: setting(
+      orElse(oneOf(["auto", "http", "redis", "upstash"]), "auto"),
+      "How instances reach each other: `http` directly, `redis` or `upstash` through the store. `auto`: `http` when this instance finds an address of its own, else through the store.",
+    ),
+    SESSION_RELAY_URL: setting(
+      url("http:").optional(),
+      "Address under which other instances reach this one, for `http`. Unset: found on Railway's private network, or HOST when that is a private or local address.",
+      "http://10.0.0.5:3000",
+    ),
+    SESSION_RELAY_ALLOW: setting(
+      orElse(list, ""),
+      "Host names that an instance may be called at, separated by commas. Private and local addresses need not be listed.",
+      "gateway-1.internal,gateway-2.internal",
+    ),
+    SESSION_RELAY_SECRET: setting(
+      z.string().min(32, "must have at least 32 characters").optional(),
+      "What instances prove themselves to each other with. Unset: derived from the API keys and the store's credentials.",
+      "replace-me",
+    ),
+    SESSION_DURABILITY: setting(
+      orElse(oneOf(["off", "store"]), "off"),
+      "`store`: requests that were accepted and messages that wait for the client are kept in the store too, so that a killed instance loses none. Costs about two commands a request.",
+    ),
+    STREAM_MAX_AGE: setting(
+      whole(0, 604_800).optional(),
+      "Age in seconds at which a stream is ended by the gateway, at a quiet moment, so that its client reconnects before a proxy cuts it. 0: never. Unset: 840 on Railway, else never.",
+      "840",
     ),
     HEARTBEAT_SECONDS: setting(
       orElse(whole(1, 300), "30"),

@@ -8,8 +8,9 @@ const SRC = join(import.meta.dirname, "../src");
 const MAY_SEE: Record<string, string[]> = {
   "protocol/": [],
   "session-store/": [],
+  "relay/": ["protocol/"],
   "upstream/": ["protocol/"],
-  "session/": ["protocol/", "session-store/session-store.ts", "upstream/upstream.ts"],
+  "session/": ["protocol/", "session-store/session-store.ts", "upstream/upstream.ts", "relay/relay.ts"],
   "http/": ["protocol/", "session/"],
 };
 const FLOOR = ["errors.ts", "log.ts"];
@@ -27,15 +28,15 @@ const ROOF = [
 /** The one home of each package, so that changing it changes one place. */
 const HOME: Record<string, string[]> = {
   "@modelcontextprotocol/sdk": ["upstream/builtin.ts", "upstream/demo-"],
-  "@upstash/redis": ["session-store/upstash"],
+  "@upstash/redis": ["session-store/upstash", "relay/upstash"],
   cors: ["http/app.ts"],
   dotenv: ["main.ts"],
   express: ["http/app.ts"],
-  ioredis: ["session-store/redis"],
-  "lru-cache": ["session/whereabouts.ts", "http/authenticate.ts"],
+  ioredis: ["session-store/redis", "relay/redis"],
+  "lru-cache": ["session/", "http/authenticate.ts", "relay/"],
   pino: ["log.ts"],
   "pino-pretty": ["log.ts"],
-  undici: ["session-store/upstash"],
+  undici: ["session-store/upstash", "relay/http", "relay/upstash"],
   zod: ["settings.ts", "config.ts", "upstream/demo-"],
 };
 

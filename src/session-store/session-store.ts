@@ -19,6 +19,12 @@ export interface SessionRecord {
   client: { userAgent: string; address: string };
   /** Parameters of the client's `initialize` request, once it has sent one. */
   initialize?: unknown;
+  /** Parameters of its last `logging/setLevel`, which a fresh link must be told. */
+  logLevel?: unknown;
+  /** Resources that it has subscribed to, for the same reason. */
+  subscriptions?: string[];
+  /** The owner has let go of the session: the next instance that a client reaches may claim it. */
+  released?: true;
 }
 
 /** An instance's sign of life. A record whose owner has no lease belongs to a dead instance. */
@@ -29,6 +35,29 @@ export interface Lease {
   /** ISO 8601, UTC: when the instance started. */
   startedAt: string;
   state: "serving" | "draining";
+  /** How other instances reach this one: `Relay.address`. Absent when the relay is off. */
+  relay?: string;
+}
+
+/** What is known of a client that may come back: the sessions it had, and how it introduced itself last. */
+export interface ClientTrace {
+  /** Ids of sessions that were opened and not closed; an instance that died may have left some that are gone. */
+  sessions: string[];
+  /** Parameters of its last `initialize`. */
+  initialize: unknown;
+}
+
+/**
+ * Changes to one session's journal: what must outlive its owner. Entries have names, and keep no order. The journal
+ * belongs to one epoch, so that an owner that was taken for dead and wakes writes where nobody reads.
+ */
+export interface JournalChange {
+  id: string;
+  epoch: number;
+  /** Entries to write, by name. Each is valid UTF-8. */
+  put: ReadonlyMap<string, Buffer>;
+  /** Names of entries to remove. */
+  drop: readonly string[];
 }
 
 /**
@@ -59,6 +88,17 @@ export interface SessionStore {
   /** The lease of an instance, or undefined when it has none: the instance is dead. */
   getLease(instanceId: string): Promise<Lease | undefined>;
   removeLease(instanceId: string): Promise<void>;
+  /** Notes a session under a client's fingerprint, with the client's `initialize`, and restarts the expiry of that client's trace. */
+  enlist(fingerprint: string, sessionId: string, initialize: unknown, ttlSeconds: number): Promise<void>;
+  /** What is known of a client, or undefined. One command. */
+  trace(fingerprint: string): Promise<ClientTrace | undefined>;
+  /** Forgets a session of a client; how the client introduced itself stays until it expires. */
+  delist(fingerprint: string, sessionId: string): Promise<void>;
+  /** Carries out changes to journals in one batch, at most three commands each, and restarts their expiry. */
+  writeJournals(changes: readonly JournalChange[], ttlSeconds: number): Promise<void>;
+  /** All entries of a journal, by name; empty when there is none. One command. */
+  readJournal(id: string, epoch: number): Promise<Map<string, Buffer>>;
+  removeJournal(id: string, epoch: number): Promise<void>;
   /** Resolves when the store can serve. Rejects with `store_unavailable`, or with a ConfigError when it refuses our credentials. */
   ready(): Promise<void>;
   /** Lets go of connections and timers. Safe to call twice. */
@@ -70,3 +110,10 @@ export const sessionKey = (prefix: string, id: string): string => `${prefix}sess
 
 /** Key of an instance lease under the prefix: `mcp:instance:<id>` by default. */
 export const leaseKey = (prefix: string, instanceId: string): string => `${prefix}instance:${instanceId}`;
+
+/** Key of a client's trace under the prefix: `mcp:client:<fingerprint>` by default, a hash. */
+export const clientKey = (prefix: string, fingerprint: string): string => `${prefix}client:${fingerprint}`;
+
+/** Key of a session's journal under the prefix: `mcp:journal:<id>:<epoch>` by default, a hash. */
+export const journalKey = (prefix: string, id: string, epoch: number): string =>
+  `${prefix}journal:${id}:${epoch}`;
