@@ -267,7 +267,9 @@ function checkRelay(values: Values, store: StoreConfig | undefined, problems: st
   if (relay === "on" && driver !== "auto" && driver !== "http" && driver !== store.kind)
     problems.push(`SESSION_RELAY_DRIVER=${driver} needs that store; use auto or http.`);
   if (durability === "store" && store.kind === "memory")
-    problems.push("SESSION_DURABILITY=store needs a store that outlives the process: set REDIS_URL or the Upstash pair.");
+    problems.push(
+      "SESSION_DURABILITY=store needs a store that outlives the process: set REDIS_URL or the Upstash pair.",
+    );
 }
 
 /** Beside what the operator sets, the store's credentials: every instance has them, and no client does. */

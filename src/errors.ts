@@ -49,6 +49,12 @@ export const FAULTS = {
     "Bad request",
     "A query parameter is given twice or is not valid percent-encoding. Send each parameter once.",
   ),
+  bad_client_id: fault(
+    400,
+    -32600,
+    "Bad request",
+    "A clientId is 1 to 128 visible ASCII characters. Choose a name that is this client's alone, and keep it.",
+  ),
   repeated_header: fault(
     400,
     -32600,

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Server } from "node:http";
-import { openSessionStore } from "./backend.ts";
+import { openRelay, openSessionStore } from "./backend.ts";
 import type { Config } from "./config.ts";
 import { ConfigError, GatewayError } from "./errors.ts";
 import { createApp } from "./http/app.ts";
@@ -12,9 +12,16 @@ import { createOriginGuard } from "./http/guard-origin.ts";
 import { createReady } from "./http/health.ts";
 import { createOpenStream, retryMs } from "./http/open-stream.ts";
 import { createPostMessage } from "./http/post-message.ts";
+import { createRelayRoute } from "./http/relay-message.ts";
 import type { Log } from "./log.ts";
+import type { HttpRelay } from "./relay/http.ts";
+import type { Relay, RelayMessage } from "./relay/relay.ts";
+import { Carrier } from "./session/carrier.ts";
+import { Claims } from "./session/claims.ts";
+import { Elsewhere } from "./session/elsewhere.ts";
 import { startHeartbeat } from "./session/heartbeat.ts";
 import { PostTokens } from "./session/post-token.ts";
+import { Reception } from "./session/reception.ts";
 import type { SessionLimits } from "./session/session.ts";
 import { Sessions } from "./session/sessions.ts";
 import { Whereabouts } from "./session/whereabouts.ts";
@@ -57,25 +64,33 @@ export async function startGateway(
   const store = openSessionStore(config.store, log);
   await greet(store, log);
   const upstream = openUpstream(config.server, env, log);
-  const sessions = new Sessions({
-    instanceId,
-    store,
-    upstream,
-    log,
-    ...config.session,
-    limits: limitsOf(config),
-  });
+  const limits = limitsOf(config);
+  const sessions = new Sessions({ instanceId, store, upstream, log, ...config.session, limits, retryMs });
+  const whereabouts = new Whereabouts(store, instanceId);
+  const now = () => performance.now();
+  const claims = new Claims({ instanceId, store, sessions, whereabouts, ...config.session, log });
+  const relay: { current: Relay | HttpRelay | undefined } = { current: undefined };
+  const common = { instanceId, sessions, store, whereabouts, claims, relay, log, now, retryMs, ...limits };
+  const reception = new Reception(common);
+  const carrier = new Carrier(common);
+  const elsewhere = new Elsewhere({ ...common, reception, carrier });
 
   const { http, keys } = config;
   const authenticator = new Authenticator(keys);
-  const tokens = new PostTokens(keys.map((key) => key.digest));
-  const whereabouts = new Whereabouts(store, instanceId);
-  const door = { sessions, whereabouts, tokens, authenticator, log, ...http };
+  const keyDigests = keys.map((key) => key.digest);
+  const tokens = new PostTokens(keyDigests);
+  const door = { sessions, reception, elsewhere, carrier, tokens, authenticator, log, ...http };
   const postMessage = createPostMessage(door);
   const guardOrigin = createOriginGuard(http);
+  const relayMessage = createRelayRoute(async (header, readBody) =>
+    relay.current !== undefined && "receive" in relay.current
+      ? relay.current.receive(header, readBody)
+      : "unproven",
+  );
   const app = createApp({
     openStream: createOpenStream(door),
     postMessage,
+    relayMessage,
     guardOrigin,
     allowedOrigins: http.allowedOrigins,
     ready: createReady(sessions, () => store.ready()),
@@ -88,26 +103,44 @@ export async function startGateway(
     },
     log,
   });
-  const server = createDoor(thinPath ? createThinPath({ app, postMessage, guardOrigin, log }) : app);
+  const thin = { app, postMessage, relayMessage, guardOrigin, log };
+  const server = createDoor(thinPath ? createThinPath(thin) : app);
   const port = await listen(server, http.port, http.host).catch(async (error: unknown) => {
     await store.close();
     throw error;
   });
-  const stopHeartbeat = startHeartbeat(sessions);
+  if (config.relay.isOn) {
+    const events = {
+      onMessage: (from: string, message: RelayMessage) => elsewhere.receive(from, message),
+      onLapse: () => sessions.distrustLease(),
+    };
+    const place = { instanceId, host: http.host, port, keyDigests, events, log };
+    relay.current = await openRelay(config.relay, config.store, place).catch(async (error: unknown) => {
+      server.close();
+      await store.close();
+      throw error;
+    });
+    sessions.advertise(relay.current.address);
+    log.info({ driver: relay.current.kind }, "Session relay: ENABLED");
+  }
+  const stopHeartbeat = startHeartbeat([sessions, carrier, elsewhere]);
 
   let closed: Promise<void> | undefined;
   async function close(): Promise<void> {
     log.info({ sessions: sessions.count, inFlight: sessions.inFlight }, "draining");
     const stopped = stopListening(server); // 1. New clients are refused, and try elsewhere.
-    await sessions.drain(AbortSignal.timeout(config.drainSeconds * 1000)); // 2. What is in flight is answered.
+    const timeIsUp = AbortSignal.timeout(config.drainSeconds * 1000);
+    carrier.close(); // 2. Streams of sessions on other instances end; their clients go elsewhere.
+    await sessions.drain(timeIsUp); // 3. What is in flight is answered; sessions are handed over.
     stopHeartbeat();
-    await sessions.close(retryMs); // 3. Streams end; servers see their stdin close; records and lease go.
+    await sessions.close(retryMs); // 4. Other streams end; servers see their stdin close; records and lease go.
     await upstream.close();
+    await relay.current?.close();
     server.closeIdleConnections();
     const cut = setTimeout(() => server.closeAllConnections(), 1000);
-    await stopped; // 4. The last answers leave.
+    await stopped; // 5. The last answers leave.
     clearTimeout(cut);
-    await store.close(); // 5. Nothing speaks to the store any more.
+    await store.close(); // 6. Nothing speaks to the store any more.
     log.info("gateway closed");
   }
   return { port, instanceId, close: () => (closed ??= close()) };
@@ -173,6 +206,9 @@ function limitsOf({ session, server }: Config): SessionLimits {
     firstPostMs: session.firstPostSeconds * 1000,
     startMs: server.startSeconds * 1000,
     requestTimeoutMs: session.requestTimeoutSeconds * 1000,
+    orphanMs: session.orphanGraceSeconds * 1000,
+    streamMaxAgeMs: session.streamMaxAgeSeconds * 1000,
+    restarts: server.restarts,
   };
 }
 

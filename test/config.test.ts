@@ -43,7 +43,7 @@ describe("loadConfig", () => {
 
   it("LIM-06 refuses nonsense for every setting", () => {
     const numbers = Object.keys(SETTINGS).filter((name) =>
-      /(SECONDS|BYTES|MS|PORT|MAX_\w+|CONCURRENCY|CHILDREN)$/.test(name),
+      /(SECONDS|BYTES|MS|PORT|MAX_\w+|CONCURRENCY|CHILDREN|GRACE|RESTARTS)$/.test(name),
     );
     expect(numbers.length).toBeGreaterThan(15);
     for (const name of numbers) {
@@ -137,6 +137,119 @@ describe("loadConfig", () => {
       drainSeconds: 20,
     });
     expect(loadConfig({ TRUST_PROXY: "2" }).http.trustProxy).toBe(2);
+  });
+
+  describe("what outlives streams, servers and instances", () => {
+    const REDIS = { REDIS_URL: "redis://localhost:6379" };
+    const UPSTASH = { UPSTASH_REDIS_REST_URL: "https://x.upstash.io", UPSTASH_REDIS_REST_TOKEN: "token" };
+    const RAILWAY = { RAILWAY_ENVIRONMENT_ID: "e" };
+
+    it("relays nothing and keeps no journal unless told to, yet waits for clients and starts servers again", () => {
+      expect(loadConfig({})).toMatchObject({
+        relay: { isOn: false, driver: "auto", url: undefined, privateDomain: undefined, allowedHosts: [] },
+        session: { orphanGraceSeconds: 120, durability: "off", streamMaxAgeSeconds: 0 },
+        server: { restarts: 3 },
+      });
+    });
+
+    it("takes the relay's settings with a store that instances share", () => {
+      const env = {
+        ...REDIS,
+        SESSION_RELAY: "on",
+        SESSION_RELAY_DRIVER: "redis",
+        SESSION_RELAY_URL: "http://10.0.0.5:3000",
+        SESSION_RELAY_ALLOW: "one.internal, two.internal,",
+        RAILWAY_PRIVATE_DOMAIN: "gateway.railway.internal",
+      };
+      expect(loadConfig(env).relay).toMatchObject({
+        isOn: true,
+        driver: "redis",
+        url: "http://10.0.0.5:3000",
+        privateDomain: "gateway.railway.internal",
+        allowedHosts: ["one.internal", "two.internal"],
+      });
+    });
+
+    it("makes the relay's proofs from the secret and the store's credentials, and from no API key", () => {
+      const secret = "canary-".repeat(5);
+      const { secrets } = loadConfig({ ...UPSTASH, MCP_API_KEY: KEY, SESSION_RELAY_SECRET: secret }).relay;
+      expect(secrets).toEqual([secret, "token"]);
+      expect(loadConfig(REDIS).relay.secrets).toEqual([REDIS.REDIS_URL]);
+      const problems = problemsOf({ SESSION_RELAY_SECRET: "canary".repeat(5) });
+      expect(problems).toEqual([expect.stringMatching(/^SESSION_RELAY_SECRET .*32(?!.*canary)/)]);
+    });
+
+    it.each([["redis"], ["upstash"], ["auto"], ["http"]])(
+      "refuses the relay driver %s where the store does not carry it",
+      (driver) => {
+        for (const [store, kind] of [
+          [REDIS, "redis"],
+          [UPSTASH, "upstash"],
+        ] as const) {
+          const fits = ["auto", "http", kind].includes(driver);
+          const env = { ...store, SESSION_RELAY_DRIVER: driver };
+          expect(problemsOf({ ...env, SESSION_RELAY: "on" })).toEqual(
+            fits ? [] : [expect.stringContaining(`SESSION_RELAY_DRIVER=${driver}`)],
+          );
+          expect(problemsOf(env)).toEqual([]);
+        }
+      },
+    );
+
+    it.each([
+      ["SESSION_RELAY", "on"],
+      ["SESSION_DURABILITY", "store"],
+    ] as const)("refuses %s=%s with records in memory, and says what is missing", (name, value) => {
+      for (const env of [{}, { ...REDIS, SESSION_STORE: "memory" }]) {
+        expect(problemsOf({ ...env, [name]: value })).toEqual([
+          expect.stringMatching(new RegExp(`^${name}=${value} needs a store.*REDIS_URL`)),
+        ]);
+      }
+      for (const store of [REDIS, UPSTASH]) expect(problemsOf({ ...store, [name]: value })).toEqual([]);
+    });
+
+    it("tells a broken store once, and does not blame the relay for it", () => {
+      expect(
+        problemsOf({ SESSION_STORE: "redis", SESSION_RELAY: "on", SESSION_DURABILITY: "store" }),
+      ).toEqual([expect.stringContaining("REDIS_URL is missing")]);
+    });
+
+    it.each([
+      ["SESSION_RELAY", "yes"],
+      ["SESSION_RELAY", "ON"],
+      ["SESSION_RELAY_DRIVER", "memory"],
+      ["SESSION_RELAY_URL", "https://10.0.0.5"],
+      ["SESSION_RELAY_URL", "10.0.0.5:3000"],
+      ["SESSION_DURABILITY", "on"],
+      ["SESSION_DURABILITY", "memory"],
+      ["SESSION_ORPHAN_GRACE", "86401"],
+      ["STREAM_MAX_AGE", "604801"],
+      ["SERVER_RESTARTS", "1001"],
+    ])("refuses %s=%s", (name, value) => {
+      expect(problemsOf({ ...REDIS, [name]: value })).toEqual([
+        expect.stringMatching(new RegExp(`^${name} must be`)),
+      ]);
+    });
+
+    it("ends streams before Railway does, and elsewhere only when told to; 0 means never everywhere", () => {
+      const maxAge = (env: Record<string, string>) => loadConfig(env).session.streamMaxAgeSeconds;
+      expect(maxAge({})).toBe(0);
+      expect(maxAge(RAILWAY)).toBe(840);
+      expect(maxAge({ ...RAILWAY, STREAM_MAX_AGE: "0" })).toBe(0);
+      expect(maxAge({ ...RAILWAY, STREAM_MAX_AGE: "300" })).toBe(300);
+      expect(maxAge({ STREAM_MAX_AGE: "60" })).toBe(60);
+    });
+
+    it("takes 0 for no waiting and no second start", () => {
+      expect(loadConfig({ SESSION_ORPHAN_GRACE: "0", SERVER_RESTARTS: "0" })).toMatchObject({
+        session: { orphanGraceSeconds: 0 },
+        server: { restarts: 0 },
+      });
+    });
+
+    it("takes a journal in the store", () => {
+      expect(loadConfig({ ...UPSTASH, SESSION_DURABILITY: "store" }).session.durability).toBe("store");
+    });
   });
 
   it("SEC-55 answers to local names only when it listens on a local address", () => {

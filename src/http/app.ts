@@ -6,11 +6,14 @@ import type { Log } from "../log.ts";
 import { admit } from "./admit.ts";
 import { answerError, answerJson } from "./answer.ts";
 import { answerLive } from "./health.ts";
+import { RELAY_PATH } from "./relay-message.ts";
 import type { Route } from "./routes.ts";
 
 export interface AppParts {
   openStream: Route;
   postMessage: Route;
+  /** Messages of other instances. */
+  relayMessage: Route;
   guardOrigin: (req: IncomingMessage) => void;
   allowedOrigins: readonly string[];
   /** `/health/ready`. */
@@ -40,6 +43,9 @@ export function createApp(parts: AppParts): Express {
     only(["GET", "HEAD"], (_req, res) => answerLive(res)),
   );
   app.all("/health/ready", only(["GET", "HEAD"], parts.ready));
+
+  // Other instances call an address, not a name, and prove themselves.
+  app.all(RELAY_PATH, parts.relayMessage);
 
   app.use((req, _res, next) => (parts.guardOrigin(req), next()));
   const answerOrigin = cors({

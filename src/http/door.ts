@@ -12,29 +12,33 @@ import { admit } from "./admit.ts";
 import { answerError, COMMON_HEADERS, nextRequestId } from "./answer.ts";
 import { announceClose, endConnection, isClosing } from "./linger.ts";
 import { MESSAGES_PATH } from "./open-stream.ts";
+import { RELAY_PATH } from "./relay-message.ts";
 import type { Route } from "./routes.ts";
 
 export interface DoorListeners {
   /** The Express app. */
   app: RequestListener;
   postMessage: Route;
+  relayMessage: Route;
   guardOrigin: (req: IncomingMessage) => void;
   log: Log;
 }
 
 /**
- * Takes the one hot route past Express, which costs more than all the rest of a message's way; everything else, and
- * every POST that is in any way unusual, goes through the app. Both run the same guards and the same route.
+ * Takes the two hot routes past Express, which costs more than all the rest of a message's way; everything else, and
+ * every POST that is in any way unusual, goes through the app. Both run the same guards and the same routes.
  */
-export function createThinPath({ app, postMessage, guardOrigin, log }: DoorListeners): RequestListener {
+export function createThinPath(listeners: DoorListeners): RequestListener {
+  const { app, postMessage, relayMessage, guardOrigin, log } = listeners;
   const prefix = `${MESSAGES_PATH}?`;
   return (req, res) => {
-    if (req.method !== "POST" || !req.url?.startsWith(prefix) || req.headers.origin !== undefined)
-      return app(req, res);
+    const isRelayed = req.url === RELAY_PATH;
+    const isHot = isRelayed || req.url?.startsWith(prefix) === true;
+    if (req.method !== "POST" || !isHot || req.headers.origin !== undefined) return app(req, res);
     try {
       admit(req);
-      guardOrigin(req);
-      const done = postMessage(req, res);
+      if (!isRelayed) guardOrigin(req);
+      const done = isRelayed ? relayMessage(req, res) : postMessage(req, res);
       done?.catch((error: unknown) => answerError(req, res, error, log));
     } catch (error) {
       answerError(req, res, error, log);

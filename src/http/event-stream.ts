@@ -16,17 +16,31 @@ const END_MS = 5000;
 
 /** An SSE response, as the stream of a session. */
 export class EventStream implements ClientStream {
+  events: ClientStreamEvents | undefined;
   readonly #res: ServerResponse;
-  readonly #idPrefix: string;
+  readonly #taken = (error?: Error | null): void => {
+    if (error === undefined || error === null) this.events?.onTaken(this);
+  };
+  #idPrefix = "";
+  #isClosed = false;
 
-  /** @param sessionId begins the `id` of each event, so that a client that comes back with one says which session it means. */
-  constructor(res: ServerResponse, sessionId: string) {
+  constructor(res: ServerResponse) {
     this.#res = res;
-    this.#idPrefix = `${sessionId}.`;
+    res.once("close", () => {
+      this.#isClosed = true;
+      this.events?.onClose(this);
+    });
+    // A write to a socket that is going away; "close" follows.
+    res.on("error", () => undefined);
   }
 
-  /** Sends the headers and the first event, in one write. */
-  open(endpointUrl: string, retryMs: number, events: ClientStreamEvents): void {
+  /** Whether the client is gone already. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Answers 200: with the first event, or at once when it is yet to be found out which session the stream belongs to. */
+  begin({ atOnce = false } = {}): void {
     const res = this.#res;
     res.writeHead(200, {
       ...COMMON_HEADERS,
@@ -35,13 +49,19 @@ export class EventStream implements ClientStream {
       "X-Accel-Buffering": "no",
       "X-Request-Id": requestIdOf(res),
     });
-    res.write(encodeEndpoint(endpointUrl, retryMs));
+    if (atOnce) res.flushHeaders();
     // A client that vanishes behind a router sends no farewell; the kernel finds out.
     res.socket?.setKeepAlive(true, 60_000);
-    res.on("drain", () => events.onDrain());
-    res.once("close", () => events.onClose());
-    // A write to a socket that is going away; "close" follows.
-    res.on("error", () => undefined);
+    res.on("drain", () => this.events?.onDrain(this));
+  }
+
+  /**
+   * Sends the first event.
+   * @param sessionId begins the `id` of each event, so that a client that comes back with one says which session it means.
+   */
+  announce(sessionId: string, endpointUrl: string, retryMs: number): void {
+    this.#idPrefix = `${sessionId}.`;
+    this.#res.write(encodeEndpoint(endpointUrl, retryMs));
   }
 
   get pendingBytes(): number {
@@ -50,10 +70,13 @@ export class EventStream implements ClientStream {
 
   write(sequence: number, message: Buffer): boolean {
     const res = this.#res;
-    if (message.length <= COPY_BYTES) return res.write(encodeMessage(this.#idPrefix, sequence, message));
-    let keepsUp = true;
-    for (const piece of encodeLargeMessage(this.#idPrefix, sequence, message)) keepsUp = res.write(piece);
-    return keepsUp;
+    if (message.length <= COPY_BYTES) {
+      return res.write(encodeMessage(this.#idPrefix, sequence, message), this.#taken);
+    }
+    const [head, body, tail] = encodeLargeMessage(this.#idPrefix, sequence, message);
+    res.write(head);
+    res.write(body);
+    return res.write(tail, this.#taken);
   }
 
   ping(): void {

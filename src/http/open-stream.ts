@@ -1,4 +1,8 @@
+import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
+import type { Visitor } from "../session/fingerprint.ts";
+import type { Found, Return } from "../session/reception.ts";
+import type { Session } from "../session/session.ts";
 import { queryOf } from "./admit.ts";
 import { clientAddress } from "./client-address.ts";
 import { EventStream } from "./event-stream.ts";
@@ -8,24 +12,85 @@ import type { DoorParts, Route } from "./routes.ts";
 /** Where messages are posted. */
 export const MESSAGES_PATH = "/messages";
 
+/** Where a client that has no stream of its own yet names itself, beside the URL. */
+const CLIENT_ID_HEADER = "x-client-id";
+const CLIENT_ID = /^[\x21-\x7e]{1,128}$/;
+
 /** How long clients wait before they reconnect, in ms: spread, so that they do not all come at once. */
 export const retryMs = (): number => 1000 + Math.floor(Math.random() * 1000);
 
-/** `GET /mcp/sse`: opens a session and its stream, whose first event says where to post. */
-export function createOpenStream({ sessions, tokens, authenticator, trustProxy }: DoorParts): Route {
+/**
+ * `GET /mcp/sse`: a stream whose first event says where to post, of a new session or of the one that the client had. A
+ * client that comes back with a valid key is never refused: SDK clients that get anything but 200 then never try again.
+ */
+export function createOpenStream(parts: DoorParts): Route {
+  const { sessions, reception, carrier, tokens, authenticator, trustProxy } = parts;
+
+  const announce = (stream: EventStream, id: string): void =>
+    stream.announce(id, `${MESSAGES_PATH}?sessionId=${id}&token=${tokens.for(id)}`, retryMs());
+
+  function attach(stream: EventStream, session: Session, after?: number): void {
+    announce(stream, session.id);
+    session.attach(stream, after);
+  }
+
+  async function receive(stream: EventStream, visitor: Visitor, back: Return): Promise<void> {
+    stream.begin({ atOnce: true });
+    if (sessions.isDraining) return stream.end(retryMs());
+    const found: Found | undefined = await reception.findAnywhere(visitor, back);
+    const told = found === undefined ? await reception.recall(visitor, back.protocolVersion) : undefined;
+    // A session that was found waits on for a client that has gone again.
+    if (stream.isClosed) return;
+    if (found === undefined) {
+      if (sessions.isDraining) return stream.end(retryMs());
+      attach(stream, sessions.open(visitor, { isReturning: true, ...(told && { told }) }));
+    } else if ("session" in found) {
+      if (!found.session.isOpen || found.session.isLeaving) return stream.end(retryMs());
+      attach(stream, found.session, found.after);
+    } else {
+      announce(stream, found.sessionId);
+      await carrier.carry(stream, found, visitor.caller);
+    }
+  }
+
   return (req, res) => {
     const address = clientAddress(req, trustProxy);
-    const caller = authenticator.identify(req, queryOf(req).get("apiKey"), address);
+    const query = queryOf(req);
+    const caller = authenticator.identify(req, query.get("apiKey"), address);
     if (caller === undefined) throw new GatewayError("api_key_missing");
     if (!acceptsEventStream(req.headers.accept)) throw new GatewayError("not_acceptable");
     // Behind another answer on its connection a stream would wait unseen; behind an unread body, so would its end.
     if (res.socket === null || hasBody(req)) throw new GatewayError("bad_request");
     const userAgent = (req.headers["user-agent"] ?? "").slice(0, 256);
-    const session = sessions.open({ caller: caller.name, userAgent, address });
-    const stream = new EventStream(res, session.id);
-    const endpoint = `${MESSAGES_PATH}?sessionId=${session.id}&token=${tokens.for(session.id)}`;
-    stream.open(endpoint, retryMs(), session);
-    session.attach(stream);
+    const visitor = { caller: caller.name, userAgent, address, clientId: clientIdOf(req, query) };
+    const back = returnOf(req);
+    const stream = new EventStream(res);
+    const found = reception.findHere(visitor, back);
+    if (found !== undefined && "session" in found) {
+      stream.begin();
+      return attach(stream, found.session, found.after);
+    }
+    if (back.last !== undefined || back.protocolVersion !== undefined) return receive(stream, visitor, back);
+    const session = sessions.open(visitor);
+    stream.begin();
+    return attach(stream, session);
+  };
+}
+
+function clientIdOf(req: IncomingMessage, query: ReadonlyMap<string, string>): string | undefined {
+  const clientId = query.get("clientId") ?? (req.headers[CLIENT_ID_HEADER] as string | undefined);
+  if (clientId !== undefined && !CLIENT_ID.test(clientId)) throw new GatewayError("bad_client_id");
+  return clientId;
+}
+
+/** What a request says of an earlier stream. Only a client that was initialized names the version that it negotiated. */
+function returnOf({ headers }: IncomingMessage): Return {
+  const version = headers["mcp-protocol-version"] as string | undefined;
+  const event = /^([0-9a-f-]{36})\.(\d{1,15})$/.exec((headers["last-event-id"] as string | undefined) ?? "");
+  return {
+    last: event === null ? undefined : { sessionId: event[1] as string, sequence: Number(event[2]) },
+    // From 2026 on there is nothing to initialize and so nothing to come back to.
+    protocolVersion: version !== undefined && /^202[45]-\d\d-\d\d$/.test(version) ? version : undefined,
   };
 }
 

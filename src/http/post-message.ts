@@ -18,17 +18,26 @@ const ACCEPTED = "Accepted";
  * before.
  */
 export function createPostMessage(parts: DoorParts): Route {
-  const { sessions, maxBodyBytes } = parts;
+  const { sessions, reception, elsewhere, maxBodyBytes } = parts;
 
   return async (req, res) => {
-    const session = await findSession(req, parts);
+    if (sessions.mustVerify) await sessions.verify();
+    const { id, caller, session } = findSession(req, parts);
+    if (session === undefined)
+      await elsewhere.expect(id, caller?.name).catch((error: unknown) => refuse(error, caller, parts));
     expectJson(req);
     const message = await readBody(req, res, maxBodyBytes);
     const envelope = scanMessage(message);
     if (typeof envelope === "string") throw new GatewayError(envelope);
+    if (session === undefined || session.isLeaving) {
+      await elsewhere.deliver(id, caller?.name, message, envelope);
+      return accept(res);
+    }
     // What is in flight may finish, and for that the client's answers must pass.
-    if (sessions.isDraining && envelope.kind === "request") throw new GatewayError("draining");
-    const given = session.deliver(message, envelope);
+    if (sessions.isDraining && !sessions.handsOver && envelope.kind === "request")
+      throw new GatewayError("draining");
+    const right = session.hasBegun ? session : await reception.judgeFirst(session, message, envelope);
+    const given = right.deliver(message, envelope);
     if (given !== undefined) await given;
     accept(res);
   };
@@ -44,11 +53,18 @@ function accept(res: ServerResponse): void {
   res.end(ACCEPTED);
 }
 
+/** Which session a POST names, who posts when a key is shown, and the session itself when it is here. */
+interface Addressed {
+  id: string;
+  caller: Caller | undefined;
+  session: Session | undefined;
+}
+
 /**
  * The session that a POST names and may use: with a key of the caller that opened it, or without a key by its token.
  * A session of someone else answers as one that does not exist, whatever else is right about the request.
  */
-function findSession(req: IncomingMessage, parts: DoorParts): Session | Promise<Session> {
+function findSession(req: IncomingMessage, parts: DoorParts): Addressed {
   const { sessions, tokens, authenticator, trustProxy } = parts;
   const query = queryOf(req);
   const address = clientAddress(req, trustProxy);
@@ -63,22 +79,20 @@ function findSession(req: IncomingMessage, parts: DoorParts): Session | Promise<
     throw new GatewayError("session_not_found");
   }
   const session = sessions.find(id);
-  if (session === undefined) return findElsewhere(id, caller, parts);
-  if (caller !== undefined && caller.name !== session.caller) {
+  if (session !== undefined && caller !== undefined && caller.name !== session.caller) {
     parts.log.warn(
       { event: "session_owner_mismatch", session: id, caller: caller.name, address },
       "session of another caller",
     );
     throw notFound(parts, caller);
   }
-  return session;
+  return { id, caller, session };
 }
 
-async function findElsewhere(id: string, caller: Caller | undefined, parts: DoorParts): Promise<never> {
-  const record = await parts.whereabouts.find(id);
-  if (record === undefined || (caller !== undefined && caller.name !== record.caller))
-    throw notFound(parts, caller);
-  throw new GatewayError("session_elsewhere");
+function refuse(error: unknown, caller: Caller | undefined, parts: DoorParts): never {
+  throw error instanceof GatewayError && error.reason === "session_not_found"
+    ? notFound(parts, caller)
+    : error;
 }
 
 function notFound({ authenticator }: DoorParts, caller: Caller | undefined): GatewayError {

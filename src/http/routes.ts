@@ -1,15 +1,19 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Log } from "../log.ts";
+import type { Carrier } from "../session/carrier.ts";
+import type { Elsewhere } from "../session/elsewhere.ts";
 import type { PostTokens } from "../session/post-token.ts";
+import type { Reception } from "../session/reception.ts";
 import type { Sessions } from "../session/sessions.ts";
-import type { Whereabouts } from "../session/whereabouts.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { TrustProxy } from "./client-address.ts";
 
 /** What the routes need of the rest of the gateway. */
 export interface DoorParts {
   sessions: Sessions;
-  whereabouts: Whereabouts;
+  reception: Reception;
+  elsewhere: Elsewhere;
+  carrier: Carrier;
   tokens: PostTokens;
   authenticator: Authenticator;
   trustProxy: TrustProxy;

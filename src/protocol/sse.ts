@@ -18,7 +18,11 @@ export function encodeMessage(idPrefix: string, sequence: number, message: Buffe
 }
 
 /** The same in three pieces, for a message too large to be copied. */
-export function encodeLargeMessage(idPrefix: string, sequence: number, message: Buffer): (string | Buffer)[] {
+export function encodeLargeMessage(
+  idPrefix: string,
+  sequence: number,
+  message: Buffer,
+): [string, Buffer, string] {
   return [`id: ${idPrefix}${sequence}${EVENT}`, message, END];
 }
 

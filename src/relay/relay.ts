@@ -53,3 +53,9 @@ export interface Relay {
   /** Takes nothing more and lets go of connections. Safe to call twice. */
   close(): Promise<void>;
 }
+
+/** The relay of this instance. It knows its address when the port is known, so it comes later than those who use it. */
+export interface RelaySlot {
+  /** Undefined until then, and when the relay is off. */
+  readonly current: Relay | undefined;
+}

@@ -82,6 +82,13 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
     putLease: (lease, ttlSeconds) => guarded(() => store.putLease(lease, ttlSeconds)),
     getLease: (instanceId) => guarded(() => store.getLease(instanceId)),
     removeLease: (instanceId) => guarded(() => store.removeLease(instanceId)),
+    enlist: (fingerprint, sessionId, initialize, ttlSeconds) =>
+      guarded(() => store.enlist(fingerprint, sessionId, initialize, ttlSeconds)),
+    trace: (fingerprint) => guarded(() => store.trace(fingerprint)),
+    delist: (fingerprint, sessionId) => guarded(() => store.delist(fingerprint, sessionId)),
+    writeJournals: (changes, ttlSeconds) => guarded(() => store.writeJournals(changes, ttlSeconds)),
+    readJournal: (id, epoch) => guarded(() => store.readJournal(id, epoch)),
+    removeJournal: (id, epoch) => guarded(() => store.removeJournal(id, epoch)),
     ready: async () => {
       // A ping is free and succeeds without quota, so it must not end such an outage.
       if (breaker.cause() === "quota") throw unavailable(new StoreFailure("quota", "QUOTA"));

@@ -8,6 +8,9 @@ const isObject = (value: unknown): value is Members =>
 
 const areStrings = (...values: unknown[]): boolean => values.every((value) => typeof value === "string");
 
+const isListOfStrings = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.every((each) => typeof each === "string");
+
 function parseObject(text: unknown): Members | undefined {
   if (typeof text !== "string") return undefined;
   try {
@@ -23,34 +26,50 @@ function parseObject(text: unknown): Members | undefined {
  * `removeIf` compare texts.
  */
 export function encodeRecord(record: SessionRecord): string {
-  const { v, id, owner, epoch, caller, server, transport, createdAt, client, initialize } = record;
+  const { v, id, owner, epoch, caller, server, transport, createdAt, client } = record;
+  const { initialize, logLevel, subscriptions, released } = record;
   const { userAgent, address } = client;
   const known = { v, id, owner, epoch, caller, server, transport, createdAt, client: { userAgent, address } };
-  return JSON.stringify(initialize === undefined ? known : { ...known, initialize });
+  // Members that are undefined are not in the JSON.
+  return JSON.stringify({ ...known, initialize, logLevel, subscriptions, released });
 }
 
 /** The record in `text` if it is whole, of this version and the one called `id`; undefined otherwise. Never throws. */
 export function decodeRecord(text: unknown, id: string): SessionRecord | undefined {
   const found = parseObject(text) as Partial<SessionRecord> | undefined;
   if (found?.v !== 1 || found.id !== id || found.transport !== "sse") return undefined;
-  const { owner, epoch, caller, server, createdAt, initialize } = found;
+  const { owner, epoch, caller, server, createdAt, initialize, logLevel } = found;
+  const subscriptions: unknown = found.subscriptions;
+  const released: unknown = found.released;
   const client: unknown = found.client;
   if (!areStrings(owner, caller, server, createdAt) || !Number.isSafeInteger(epoch)) return undefined;
   if (!isObject(client) || !areStrings(client["userAgent"], client["address"])) return undefined;
+  if (subscriptions !== undefined && !isListOfStrings(subscriptions)) return undefined;
+  if (released !== undefined && released !== true) return undefined;
   const { userAgent, address } = client as SessionRecord["client"];
   const record = { v: 1, id, owner, epoch, caller, server, transport: "sse", createdAt } as SessionRecord;
-  return { ...record, client: { userAgent, address }, ...(initialize === undefined ? {} : { initialize }) };
+  return {
+    ...record,
+    client: { userAgent, address },
+    ...(initialize === undefined ? {} : { initialize }),
+    ...(logLevel === undefined ? {} : { logLevel }),
+    ...(subscriptions === undefined ? {} : { subscriptions }),
+    ...(released === undefined ? {} : { released }),
+  };
 }
 
-export const encodeLease = ({ v, id, startedAt, state }: Lease): string =>
-  JSON.stringify({ v, id, startedAt, state });
+export const encodeLease = ({ v, id, startedAt, state, relay }: Lease): string =>
+  JSON.stringify({ v, id, startedAt, state, relay });
 
 /** The lease in `text` if it is whole, of this version and that of instance `id`; undefined otherwise. Never throws. */
 export function decodeLease(text: unknown, id: string): Lease | undefined {
   const found = parseObject(text) as Partial<Lease> | undefined;
   if (found?.v !== 1 || found.id !== id || typeof found.startedAt !== "string") return undefined;
   if (found.state !== "serving" && found.state !== "draining") return undefined;
-  return { v: 1, id, startedAt: found.startedAt, state: found.state };
+  const relay: unknown = found.relay;
+  if (relay !== undefined && typeof relay !== "string") return undefined;
+  const lease: Lease = { v: 1, id, startedAt: found.startedAt, state: found.state };
+  return relay === undefined ? lease : { ...lease, relay };
 }
 
 /** Decodes what a driver was answered, null for an absent key, and tells the log of a record that is there and unreadable. */

@@ -6,6 +6,7 @@ import { ConfigError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { withinDeadline } from "./deadline.ts";
 import { decodeLease, encodeLease, encodeRecord, recordReader } from "./record-codec.ts";
+import { redisHashVerbs } from "./redis-hashes.ts";
 import { readRedisUrl, type RedisAddress } from "./redis-url.ts";
 import { leaseKey, sessionKey, type SessionStore } from "./session-store.ts";
 import { replyFailure, StoreFailure, toFailure, unavailable } from "./store-failure.ts";
@@ -170,6 +171,7 @@ export function openRedisSessionStore(options: RedisSessionStoreOptions): Sessio
       run(async () => void (await client.set(lease(held.id), encodeLease(held), "EX", ttlSeconds))),
     getLease: (instanceId) => run(async () => decodeLease(await client.get(lease(instanceId)), instanceId)),
     removeLease: (instanceId) => run(async () => void (await client.del(lease(instanceId)))),
+    ...redisHashVerbs(client, prefix, run),
     ready: async () => {
       try {
         await run(async () => {

@@ -16,7 +16,7 @@ export interface SessionRecord {
   /** ISO 8601, UTC. */
   createdAt: string;
   /** Whom a returning client is recognised by. */
-  client: { userAgent: string; address: string };
+  client: { userAgent: string; address: string; clientId?: string };
   /** Parameters of the client's `initialize` request, once it has sent one. */
   initialize?: unknown;
   /** Parameters of its last `logging/setLevel`, which a fresh link must be told. */
@@ -41,7 +41,10 @@ export interface Lease {
 
 /** What is known of a client that may come back: the sessions it had, and how it introduced itself last. */
 export interface ClientTrace {
-  /** Ids of sessions that were opened and not closed; an instance that died may have left some that are gone. */
+  /**
+   * Ids of sessions that were opened and not closed, the newest first, a hundred at most; an instance that died may have
+   * left some that are gone.
+   */
   sessions: string[];
   /** Parameters of its last `initialize`. */
   initialize: unknown;
@@ -94,7 +97,11 @@ export interface SessionStore {
   trace(fingerprint: string): Promise<ClientTrace | undefined>;
   /** Forgets a session of a client; how the client introduced itself stays until it expires. */
   delist(fingerprint: string, sessionId: string): Promise<void>;
-  /** Carries out changes to journals in one batch, at most three commands each, and restarts their expiry. */
+  /**
+   * Carries out changes to journals in one batch, at most three commands each, and restarts their expiry; a change of
+   * nothing does only that. An entry that is both put and dropped is dropped. A batch that is rejected may have been
+   * carried out in part. Do not write to a journal while another write to it is under way: which is last is not said.
+   */
   writeJournals(changes: readonly JournalChange[], ttlSeconds: number): Promise<void>;
   /** All entries of a journal, by name; empty when there is none. One command. */
   readJournal(id: string, epoch: number): Promise<Map<string, Buffer>>;

@@ -7,6 +7,7 @@ import { withinDeadline } from "./deadline.ts";
 import { decodeLease, encodeLease, encodeRecord, recordReader } from "./record-codec.ts";
 import { leaseKey, sessionKey, type SessionStore } from "./session-store.ts";
 import { replyFailure, StoreFailure, toFailure, unavailable } from "./store-failure.ts";
+import { upstashHashVerbs } from "./upstash-hashes.ts";
 
 export interface UpstashSessionStoreOptions {
   /** `UPSTASH_REDIS_REST_URL`. */
@@ -120,7 +121,7 @@ function upstashFailure(error: unknown): StoreFailure {
 
 /**
  * Session records in Upstash Redis over REST. Every verb costs one billed command (`extend` one a record, `remove` one
- * per 500). Throws a ConfigError when `url` is none.
+ * per 500, `enlist` two, `writeJournals` up to three a change). Throws a ConfigError when `url` is none.
  */
 export function openUpstashSessionStore(options: UpstashSessionStoreOptions): SessionStore {
   const { url, token, prefix, deadlineMs, log, readAgainMs = 0 } = options;
@@ -190,6 +191,7 @@ export function openUpstashSessionStore(options: UpstashSessionStoreOptions): Se
     getLease: (instanceId) =>
       run(async () => decodeLease(await redis.exec(["GET", lease(instanceId)]), instanceId)),
     removeLease: (instanceId) => run(async () => void (await redis.del(lease(instanceId)))),
+    ...upstashHashVerbs(redis, prefix, deadlineMs, run),
     ready: async () => {
       try {
         await run(async () => redis.ping());

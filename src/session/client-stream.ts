@@ -1,8 +1,10 @@
 /**
- * One open stream to the client, as a session sees it. The door implements it over HTTP; a session may see several in
- * its life, one at a time.
+ * One open stream to the client, as a session sees it. The door implements it over HTTP, and an instance that carries
+ * the stream for another one over the relay; a session may see several in its life, one at a time.
  */
 export interface ClientStream {
+  /** Whom it tells. The session that it is attached to sets this. */
+  events: ClientStreamEvents | undefined;
   /** Writes one message (on one line). False when the client does not keep up: write again after `onDrain`. */
   write(sequence: number, message: Buffer): boolean;
   /** Writes the heartbeat comment. */
@@ -15,9 +17,11 @@ export interface ClientStream {
   cut(): void;
 }
 
-/** What a stream tells its session. */
+/** What a stream tells its session. It names itself: a session may have another one by then. */
 export interface ClientStreamEvents {
-  onDrain(): void;
-  /** The stream is over, whoever ended it. Called once. */
-  onClose(): void;
+  /** The socket took one more message, in the order in which they were written. */
+  onTaken(stream: ClientStream): void;
+  onDrain(stream: ClientStream): void;
+  /** The stream is over, whoever ended it. Called once, and nothing after it. */
+  onClose(stream: ClientStream): void;
 }

@@ -14,12 +14,33 @@ export class InstanceLease {
   readonly #log: Log;
   #lease: Lease;
   #dueAt = 0;
+  /** When the lease that the store confirmed was asked for. */
+  #confirmedAt: number | undefined;
+  #isDistrusted = false;
   #isBusy = false;
 
   constructor(store: SessionStore, instanceId: string, log: Log) {
     this.#store = store;
     this.#log = log;
     this.#lease = { v: 1, id: instanceId, startedAt: new Date().toISOString(), state: "serving" };
+  }
+
+  /** Whether the others may see no lease of this instance, and take it for dead. */
+  isLapsed(now: number): boolean {
+    if (this.#isDistrusted) return true;
+    return this.#confirmedAt !== undefined && now - this.#confirmedAt >= LEASE_SECONDS * 1000;
+  }
+
+  /** The others may have taken this instance for dead: until the next renewal it does not trust its own lease. */
+  distrust(): void {
+    this.#isDistrusted = true;
+    this.#dueAt = 0;
+  }
+
+  /** Tells the others how to reach this instance. */
+  advertise(relay: string): void {
+    this.#lease = { ...this.#lease, relay };
+    this.#dueAt = 0;
   }
 
   /** Renews the lease when it is due. Never rejects. */
@@ -29,6 +50,8 @@ export class InstanceLease {
     this.#dueAt = now + LEASE_RENEWAL_SECONDS * 1000;
     try {
       await this.#store.putLease(this.#lease, LEASE_SECONDS);
+      this.#confirmedAt = now;
+      this.#isDistrusted = false;
     } catch {
       this.#dueAt = now + RETRY_SECONDS * 1000;
     } finally {

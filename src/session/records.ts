@@ -56,6 +56,35 @@ export class Records {
     void this.#write(entry);
   }
 
+  /** Keeps a record that was claimed from an earlier owner, as the store has it. */
+  takeOver(record: SessionRecord): void {
+    const confirmedAt = this.#parts.now();
+    this.#entries.set(record.id, { record, stored: record, confirmedAt, isBusy: false, isForgotten: false });
+  }
+
+  /**
+   * Lets go of a session for the next owner to claim within `ttlSeconds`. Resolves with false when the store could not
+   * be told; the record is then still kept here. Never rejects.
+   */
+  async release(id: string, ttlSeconds: number): Promise<boolean> {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return false;
+    await this.#write(entry);
+    const { record, stored } = entry;
+    if (stored !== record || entry.isBusy) return false;
+    const isDone = await this.#parts.store
+      .replace(record, { ...record, released: true }, ttlSeconds)
+      .catch(() => false);
+    if (isDone) this.#entries.delete(id);
+    return isDone;
+  }
+
+  /** Looks at every record: who was taken for dead finds out that its sessions have other owners. Rejects when the store is away. */
+  async verify(): Promise<void> {
+    const settled = [...this.#entries.values()].filter(({ stored, record }) => stored === record);
+    if (settled.length > 0) await this.#extendSettled(settled);
+  }
+
   /** Records something new about a session. */
   update(id: string, change: Partial<SessionRecord>): void {
     const entry = this.#entries.get(id);
@@ -87,7 +116,10 @@ export class Records {
     const entries = ids.map((id) => this.#entries.get(id)).filter((entry) => entry !== undefined);
     const changed = entries.filter((entry) => entry.stored !== entry.record);
     const settled = entries.filter((entry) => entry.stored === entry.record);
-    await Promise.all([...changed.map((entry) => this.#write(entry)), this.#extendSettled(settled)]);
+    await Promise.all([
+      ...changed.map((entry) => this.#write(entry)),
+      this.#extendSettled(settled).catch(() => undefined),
+    ]);
   }
 
   /** Removes the records of sessions that are over, in one batch. Never rejects. */
@@ -104,13 +136,10 @@ export class Records {
 
   async #extendSettled(entries: Entry[]): Promise<void> {
     if (entries.length === 0) return;
-    const found = await this.#parts.store
-      .extend(
-        entries.map((entry) => entry.record.id),
-        this.#parts.ttlSeconds,
-      )
-      .catch(() => undefined);
-    if (found === undefined) return;
+    const found = await this.#parts.store.extend(
+      entries.map((entry) => entry.record.id),
+      this.#parts.ttlSeconds,
+    );
     // The lease first: a record whose owner has none is taken for a dead instance's, and removed.
     if (found.includes(undefined)) await this.#parts.onVanished();
     const now = this.#parts.now();

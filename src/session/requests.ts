@@ -3,12 +3,25 @@ import type { Envelope } from "../protocol/json-rpc.ts";
 
 /** Requests of the server whose answers are awaited; older ones are forgotten, and their answers dropped. */
 const MAX_ASKED = 1000;
+/** A larger request is not kept while it is unanswered, so it cannot be sent a second time. */
+const MAX_KEPT_BYTES = 64 * 1024;
+
+/** A request of the client that has no answer yet. */
+export interface Unanswered {
+  /** As in `Envelope.id`. */
+  readonly id: string;
+  readonly method: string;
+  /** When it was sent, in ms of the session's clock. */
+  readonly sentAt: number;
+  /** The request itself, on one line, unless it was too large to keep. */
+  readonly message: Buffer | undefined;
+}
 
 /** The requests of one session that have no answer yet, of both sides. */
 export class Requests {
   readonly #limit: number;
-  /** The client's, oldest first: id to the time it was sent, in ms. */
-  readonly #inFlight = new Map<string, number>();
+  /** The client's, oldest first. */
+  readonly #inFlight = new Map<string, Unanswered>();
   /** The server's. */
   #asked: Set<string> | undefined;
   #initialize: "none" | "sent" | "done" = "none";
@@ -24,8 +37,18 @@ export class Requests {
     return this.#inFlight.size;
   }
 
+  /** Whether the client's `initialize` was answered, to it or to an earlier owner of the session. */
+  get isInitialized(): boolean {
+    return this.#initialize === "done";
+  }
+
+  /** The client was answered its `initialize` before this session, or this owner of it, began. */
+  assumeInitialized(): void {
+    this.#initialize = "done";
+  }
+
   /** Enters a request of the client. Throws the fault for which it may not be sent. */
-  enter({ id, method }: Envelope, now: number): void {
+  enter({ id, method }: Envelope, message: Buffer, now: number): void {
     if (this.#inFlight.has(id as string)) throw new GatewayError("duplicate_id");
     if (this.#inFlight.size >= this.#limit) throw new GatewayError("too_many_in_flight");
     if (method === "initialize") {
@@ -33,7 +56,13 @@ export class Requests {
       this.#initialize = "sent";
       this.#initializeId = id;
     }
-    this.#inFlight.set(id as string, now);
+    const kept = message.length <= MAX_KEPT_BYTES ? message : undefined;
+    this.reenter({ id: id as string, method: method as string, sentAt: now, message: kept });
+  }
+
+  /** Enters a request that was accepted before, by an earlier link or owner. */
+  reenter(unanswered: Unanswered): void {
+    this.#inFlight.set(unanswered.id, unanswered);
   }
 
   /** Takes back a request that could not be given to the server. */
@@ -42,25 +71,28 @@ export class Requests {
     if (method === "initialize") this.#initialize = "none";
   }
 
-  /** Whether the server's answer belongs to a request of the client; then it is in flight no more. */
-  settle({ id, failed }: Envelope): boolean {
-    if (!this.#inFlight.delete(id as string)) return false;
+  /** The client's request that the server's answer belongs to, which is in flight no more. */
+  settle({ id, failed }: Envelope): Unanswered | undefined {
+    const unanswered = this.#inFlight.get(id as string);
+    if (unanswered === undefined) return undefined;
+    this.#inFlight.delete(id as string);
     if (id === this.#initializeId && this.#initialize === "sent") this.#initialize = failed ? "none" : "done";
-    return true;
+    return unanswered;
   }
 
   /** The client cancelled: a cancelled request is not answered, so it must not count as in flight for ever. */
-  cancel(params: string): void {
+  cancel(params: string): string | undefined {
     const { requestId } = JSON.parse(params) as { requestId?: unknown };
-    if (requestId !== undefined) this.#inFlight.delete(JSON.stringify(requestId));
+    const id = requestId === undefined ? undefined : JSON.stringify(requestId);
+    return id !== undefined && this.#inFlight.delete(id) ? id : undefined;
   }
 
   /** Removes and hands out the requests that were sent before `time`. */
-  *takeSentBefore(time: number): Generator<string> {
-    for (const [id, sentAt] of this.#inFlight) {
-      if (sentAt > time) return;
+  *takeSentBefore(time: number): Generator<Unanswered> {
+    for (const [id, unanswered] of this.#inFlight) {
+      if (unanswered.sentAt > time) return;
       this.#inFlight.delete(id);
-      yield id;
+      yield unanswered;
     }
   }
 
@@ -71,8 +103,27 @@ export class Requests {
     if (this.#asked.size > MAX_ASKED) this.#asked.delete(this.#asked.values().next().value as string);
   }
 
+  /** Whether a request of the server has no answer yet. */
+  isAsked(id: string): boolean {
+    return this.#asked?.has(id) ?? false;
+  }
+
   /** Whether the client's answer belongs to a request of the server. */
   answer({ id }: Envelope): boolean {
     return this.#asked?.delete(id as string) ?? false;
+  }
+
+  /** Forgets and hands out what the server asked: it is gone and waits for no answer. */
+  takeAsked(): Iterable<string> {
+    const asked = this.#asked ?? [];
+    this.#asked = undefined;
+    return asked;
+  }
+
+  /** Another conversation begins. */
+  reset(): void {
+    this.#inFlight.clear();
+    this.#asked = undefined;
+    this.#initialize = "none";
   }
 }

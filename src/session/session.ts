@@ -1,10 +1,14 @@
 import { FAULTS, GatewayError, type Reason } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { errorResponse, onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
-import type { Link, LinkEnd, Upstream } from "../upstream/upstream.ts";
+import type { LinkEnd, Upstream } from "../upstream/upstream.ts";
 import type { ClientStream, ClientStreamEvents } from "./client-stream.ts";
-import { Outbox } from "./outbox.ts";
-import { Requests } from "./requests.ts";
+import { Handshake, isOwnId, type Told } from "./handshake.ts";
+import type { SessionJournal } from "./journal.ts";
+import { Outbox, type Sendable, type Sent } from "./outbox.ts";
+import type { Repeatable } from "./repeatable.ts";
+import { Requests, type Unanswered } from "./requests.ts";
+import { SessionLink } from "./session-link.ts";
 
 /** Bounds of one session. Durations in ms. */
 export interface SessionLimits {
@@ -26,6 +30,12 @@ export interface SessionLimits {
   startMs: number;
   /** How long a request may go without its answer or a sign of progress. */
   requestTimeoutMs: number;
+  /** How long a session whose stream was cut waits for its client. 0: it ends with its stream. */
+  orphanMs: number;
+  /** Age at which a stream is ended for its client to reconnect. 0: never. */
+  streamMaxAgeMs: number;
+  /** How often within a minute a server that ended by itself is started again. */
+  restarts: number;
 }
 
 /** Why a session ended. */
@@ -35,43 +45,71 @@ export type SessionEnd =
   | "idle"
   | "no_first_message"
   | "owner_conflict"
+  | "made_room"
+  | "released"
   | "draining"
   | Exclude<LinkEnd, "closed">;
 
+/** What an earlier owner of a session left for the next. */
+export interface Inheritance {
+  /** Messages that no socket took, oldest first. */
+  messages: readonly Sent[];
+  unanswered: readonly Unanswered[];
+}
+
 export interface SessionParts {
   id: string;
+  /** Grows by one with each owner. */
+  epoch: number;
   /** Name of the caller whose key opened it. */
   caller: string;
   upstream: Upstream;
   limits: SessionLimits;
+  /** What the server must be told, when the client told it to an earlier link. */
+  told?: Told;
+  repeatable: Repeatable;
+  /** Keeps what must outlive this instance. */
+  journal?: SessionJournal | undefined;
   log: Log;
   /** Monotonic time in ms. */
   now: () => number;
-  /** The server was given the client's `initialize`: its `params`, as JSON text. */
-  onInitialize(session: Session, params: Buffer): void;
+  /** How long a client should wait before it reconnects, in ms. */
+  retryMs: () => number;
+  /** The client told its server something that a fresh link must be told as well. */
+  onTold(session: Session, told: Told): void;
   /** Called once. `left` resolves when nothing of the link is left. */
   onEnd(session: Session, end: SessionEnd, left: Promise<void>): void;
 }
 
 /** A reader that lags must take at least 32 KiB a second. */
 const SLOW_READER_BYTES_PER_MS = 32;
+/** A request of the server that was written this shortly before its stream ended may be lost with it, and is repeated. */
+const IN_DOUBT_MS = 2000;
+/** Silence that makes a moment quiet enough for a stream to be ended. */
+const QUIET_MS = 500;
+/** Sequence numbers of one epoch; those of the next owner are larger. */
+const EPOCH_SEQUENCES = 1e9;
 
 /**
  * One client's conversation with one MCP server: the link to the server, the outbox with the stream to the client, and
- * the requests in flight. The stream may change under it; the link and the outbox are the session's own.
+ * the requests in flight. The stream may change under it, and so may the link; the outbox is the session's own.
  */
 export class Session implements ClientStreamEvents {
   readonly id: string;
   readonly caller: string;
   readonly #parts: SessionParts;
   readonly #openedAt: number;
-  readonly #gone = new AbortController();
   readonly #outbox: Outbox;
   readonly #requests: Requests;
-  #link: Link | undefined;
-  #opening: Promise<Link> | undefined;
+  #handshake: Handshake;
+  #link: SessionLink;
   #isOpen = true;
+  #isLeaving = false;
   #hasBegun = false;
+  /** Another stream was attached, and its client has not spoken since. */
+  #hasReturned = false;
+  #orphanedAt: number | undefined;
+  #streamSince: number;
   #activeAt: number;
   #pingAt: number;
   #progressAt = -Infinity;
@@ -81,21 +119,54 @@ export class Session implements ClientStreamEvents {
     this.id = parts.id;
     this.caller = parts.caller;
     this.#parts = parts;
-    this.#openedAt = this.#activeAt = parts.now();
+    this.#openedAt = this.#activeAt = this.#streamSince = parts.now();
     this.#pingAt = this.#openedAt + parts.limits.heartbeatMs;
     this.#requests = new Requests(parts.limits.inFlight);
     this.#outbox = new Outbox({
       pauseBytes: parts.limits.outboxPauseBytes,
       maxBytes: parts.limits.outboxMaxBytes,
+      startsAfter: (parts.epoch - 1) * EPOCH_SEQUENCES,
       now: parts.now,
-      onFull: () => this.#link?.pause(),
-      onRoom: () => this.#link?.resume(),
+      onFull: () => this.#link.pause(),
+      onRoom: () => this.#link.resume(),
       onOverflow: () => this.close("slow_reader"),
     });
+    this.#handshake = new Handshake(parts.told);
+    this.#link = this.#createLink();
+    if (this.#handshake.isKnown) this.#requests.assumeInitialized();
   }
 
   get isOpen(): boolean {
     return this.#isOpen;
+  }
+
+  /** Whether it is about to be handed to the next owner and takes nothing new. */
+  get isLeaving(): boolean {
+    return this.#isLeaving;
+  }
+
+  get epoch(): number {
+    return this.#parts.epoch;
+  }
+
+  /** Since when it has had no stream; undefined while it has one. */
+  get orphanedAt(): number | undefined {
+    return this.#orphanedAt;
+  }
+
+  /** When its present stream was attached, in ms. */
+  get streamSince(): number {
+    return this.#streamSince;
+  }
+
+  /** Whether the client has told its server anything yet. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  /** Whether it can outlive its stream: a client that comes back can go on. */
+  get isDurable(): boolean {
+    return this.#handshake.isKnown && this.#parts.limits.orphanMs > 0;
   }
 
   /** How many requests of the client are unanswered. */
@@ -108,9 +179,45 @@ export class Session implements ClientStreamEvents {
     return this.#dropped;
   }
 
-  /** Gives the session a stream to write to. */
-  attach(stream: ClientStream): void {
-    this.#outbox.attach(stream);
+  /**
+   * Gives the session a stream to write to; one that it has is cut. What no socket has taken goes out first. `after` is
+   * the sequence number of the last message that the client has, when it says so.
+   */
+  attach(stream: ClientStream, after?: number): void {
+    const now = this.#parts.now();
+    const endedAt = this.#orphanedAt ?? now;
+    const old = this.#outbox.stream;
+    this.#outbox.detach();
+    old?.cut();
+    this.#hasReturned = old !== undefined || this.#orphanedAt !== undefined;
+    this.#orphanedAt = undefined;
+    this.#streamSince = this.#activeAt = now;
+    stream.events = this;
+    this.#outbox.attach(stream, after, (sent) => this.#mayRepeat(sent, endedAt));
+  }
+
+  /** A fresh link must be told this before the client's first message. */
+  introduce(told: Told): void {
+    this.#handshake = new Handshake(told);
+    this.#link = this.#createLink();
+    this.#requests.assumeInitialized();
+  }
+
+  /** Goes on with what an earlier owner left. The session has no stream yet. */
+  inherit({ messages, unanswered }: Inheritance): void {
+    this.#hasBegun = true;
+    this.#orphanedAt = this.#parts.now();
+    this.#outbox.restore(messages);
+    for (const { sequence, message } of messages) this.#parts.journal?.kept(sequence, message);
+    this.#resolve(unanswered);
+  }
+
+  /** It turned out to be another session's client: this one, which has done nothing, is no more. Its stream, to go on with. */
+  retire(): ClientStream | undefined {
+    const { stream } = this.#outbox;
+    this.#outbox.detach();
+    this.#isOpen = false;
+    return stream;
   }
 
   /**
@@ -119,18 +226,24 @@ export class Session implements ClientStreamEvents {
    */
   deliver(message: Buffer, envelope: Envelope): Promise<void> | undefined {
     if (!this.#isOpen) throw new GatewayError("session_not_found");
+    if (this.#isLeaving) throw new GatewayError("draining");
     this.#activeAt = this.#parts.now();
+    if (this.#hasReturned && envelope.method === "initialize") this.#startClean();
     this.#hasBegun = true;
+    this.#hasReturned = false;
+    const line = onOneLine(message);
     switch (envelope.kind) {
       case "response":
-        return this.#requests.answer(envelope) ? this.#send(message) : undefined;
+        return this.#requests.answer(envelope) ? this.#link.send(line) : undefined;
       case "notification":
         if (envelope.method === "notifications/cancelled" && envelope.paramsEnd > 0) {
-          this.#requests.cancel(paramsOf(message, envelope).toString());
+          const { paramsStart, paramsEnd } = envelope;
+          const cancelled = this.#requests.cancel(message.toString("utf8", paramsStart, paramsEnd));
+          if (cancelled !== undefined) this.#parts.journal?.settled(cancelled);
         }
-        return this.#send(message);
+        return this.#link.send(line);
       case "request":
-        return this.#request(message, envelope);
+        return this.#request(line, envelope);
     }
   }
 
@@ -141,10 +254,14 @@ export class Session implements ClientStreamEvents {
       this.close(overdue);
       return false;
     }
-    const latest = now - this.#parts.limits.requestTimeoutMs;
-    if (this.#progressAt <= latest) for (const id of this.#requests.takeSentBefore(latest)) this.#timeOut(id);
+    const { requestTimeoutMs, heartbeatMs, streamMaxAgeMs } = this.#parts.limits;
+    const latest = now - requestTimeoutMs;
+    if (this.#progressAt <= latest)
+      for (const { id } of this.#requests.takeSentBefore(latest)) this.#timeOut(id);
+    this.#outbox.tidy(now);
+    if (streamMaxAgeMs > 0 && this.#isStreamDue(now)) this.#outbox.rest(this.#parts.retryMs());
     if (now < this.#pingAt) return false;
-    this.#pingAt = now + this.#parts.limits.heartbeatMs;
+    this.#pingAt = now + heartbeatMs;
     this.#outbox.ping();
     return true;
   }
@@ -156,28 +273,51 @@ export class Session implements ClientStreamEvents {
   close(end: SessionEnd, retryMs?: number): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    if (end in FAULTS) {
-      for (const id of this.#requests.takeSentBefore(Infinity)) this.#answerWithFault(id, end as Reason);
-    }
+    if (end in FAULTS)
+      for (const { id } of this.#requests.takeSentBefore(Infinity)) this.#fail(id, end as Reason);
     if (end === "slow_reader") this.#outbox.cut();
     else this.#outbox.end(retryMs);
-    this.#gone.abort();
-    this.#parts.onEnd(this, end, this.#closeLink());
+    this.#parts.journal?.end(end === "released");
+    this.#parts.onEnd(this, end, this.#link.close());
   }
 
-  onDrain(): void {
-    if (this.#isOpen) this.#outbox.resume();
+  /** Ends the stream with a `retry:` and takes nothing new, for the next owner to go on. `onClose` follows. */
+  leave(): void {
+    this.#isLeaving = true;
+    this.#outbox.rest(this.#parts.retryMs());
   }
 
-  onClose(): void {
+  /** What the next owner must know. To be asked when the stream is over. */
+  bequeath(): Inheritance {
+    return { messages: this.#outbox.untaken, unanswered: [...this.#requests.takeSentBefore(Infinity)] };
+  }
+
+  onTaken(stream: ClientStream): void {
+    if (stream !== this.#outbox.stream) return;
+    const sent = this.#outbox.take();
+    if (sent !== undefined) this.#parts.journal?.dropped(sent.sequence);
+  }
+
+  onDrain(stream: ClientStream): void {
+    if (stream === this.#outbox.stream) this.#outbox.resume();
+  }
+
+  onClose(stream: ClientStream): void {
+    if (stream !== this.#outbox.stream) return;
     this.#outbox.detach();
-    this.close("client_gone");
+    if (!this.isDurable) return this.close("client_gone");
+    this.#orphanedAt = this.#parts.now();
+    this.#parts.log.info(
+      { event: "session_orphaned", session: this.id },
+      "stream ended: the session waits for its client",
+    );
   }
 
   /** The bound that this session has outlived. */
   #overdue(now: number): SessionEnd | undefined {
     const { limits } = this.#parts;
     if (!this.#hasBegun && now - this.#openedAt >= limits.firstPostMs) return "no_first_message";
+    if (this.#orphanedAt !== undefined && now - this.#orphanedAt >= limits.orphanMs) return "client_gone";
     if (this.inFlight === 0 && now - this.#activeAt >= limits.idleMs) return "idle";
     const { blockedSince } = this.#outbox;
     if (blockedSince === undefined) return undefined;
@@ -185,52 +325,51 @@ export class Session implements ClientStreamEvents {
     return now - blockedSince >= allowed ? "slow_reader" : undefined;
   }
 
-  #request(message: Buffer, envelope: Envelope): Promise<void> | undefined {
-    this.#requests.enter(envelope, this.#activeAt);
+  /** Whether the stream is old, and this a good moment to end it. From a fifth before its age on, quiet moments are good. */
+  #isStreamDue(now: number): boolean {
+    const { streamMaxAgeMs } = this.#parts.limits;
+    const age = now - this.#streamSince;
+    if (age < streamMaxAgeMs * 0.8 || !this.isDurable) return false;
+    return (
+      age >= streamMaxAgeMs ||
+      (this.inFlight === 0 && this.#outbox.isQuiet && now - this.#activeAt > QUIET_MS)
+    );
+  }
+
+  #createLink(): SessionLink {
+    const { upstream, limits, log, now } = this.#parts;
+    const link: SessionLink = new SessionLink({
+      upstream,
+      handshake: this.#handshake,
+      startMs: limits.startMs,
+      restarts: limits.restarts,
+      log,
+      now,
+      mayRestart: () => this.#requests.isInitialized,
+      onMessage: (message) => link === this.#link && this.#receive(message),
+      onAnnouncement: (message) => this.#push(message, { kind: "notification", id: undefined }),
+      onLost: () => link === this.#link && this.#lost(),
+      onEnd: (end) => link === this.#link && this.close(end),
+    });
+    return link;
+  }
+
+  #request(line: Buffer, envelope: Envelope): Promise<void> | undefined {
+    this.#requests.enter(envelope, line, this.#activeAt);
     const given = () => {
-      if (envelope.method === "initialize") this.#parts.onInitialize(this, paramsOf(message, envelope));
+      if (this.#handshake.note(envelope, line)) this.#parts.onTold(this, this.#handshake.told);
     };
     const failed = (error: unknown) => {
       this.#requests.leave(envelope);
+      this.#parts.journal?.settled(envelope.id as string);
       throw error;
     };
-    const sent = this.#send(message);
-    if (sent !== undefined) return sent.then(given, failed);
+    const sent = this.#link.send(line);
+    const kept = this.#parts.journal?.accepted(envelope.id as string, line);
+    if (sent !== undefined)
+      return kept === undefined ? sent.then(given, failed) : sent.then(given, failed).then(() => kept);
     given();
-    return undefined;
-  }
-
-  #send(message: Buffer): Promise<void> | undefined {
-    const line = onOneLine(message);
-    if (this.#link !== undefined) return this.#link.send(line);
-    // The order of these continuations is the order of the messages.
-    return this.#open().then((link) => link.send(line));
-  }
-
-  #open(): Promise<Link> {
-    if (this.#opening !== undefined) return this.#opening;
-    const { upstream, limits } = this.#parts;
-    const events = {
-      onMessage: (message: Buffer) => this.#receive(message),
-      onEnd: (end: LinkEnd) => this.#linkEnded(end),
-    };
-    const signal = AbortSignal.any([this.#gone.signal, AbortSignal.timeout(limits.startMs)]);
-    this.#opening = upstream.open(events, signal).then(
-      (link) => {
-        // Not set before this turn is over, lest a message overtake those that wait for the promise.
-        queueMicrotask(() => (this.#link = link));
-        return link;
-      },
-      (error: unknown) => {
-        this.#opening = undefined;
-        if (!this.#isOpen) throw new GatewayError("session_not_found", { cause: error });
-        if (signal.aborted) throw new GatewayError("upstream_queue_full", { cause: error });
-        if (error instanceof GatewayError && error.reason === "upstream_start_failed")
-          this.close(error.reason);
-        throw error;
-      },
-    );
-    return this.#opening;
+    return kept;
   }
 
   #receive(message: Buffer): void {
@@ -239,13 +378,65 @@ export class Session implements ClientStreamEvents {
     if (typeof envelope === "string") return this.#drop(envelope);
     this.#activeAt = this.#parts.now();
     if (envelope.kind === "response") {
-      if (!this.#requests.settle(envelope)) return this.#drop("unasked_answer");
+      const asked = this.#requests.settle(envelope);
+      if (asked === undefined) return isOwnId(envelope.id) ? undefined : this.#drop("unasked_answer");
+      if (asked.method === "tools/list" && !envelope.failed) this.#parts.repeatable.learn(message);
+      this.#parts.journal?.settled(asked.id);
     } else if (envelope.kind === "request") {
       this.#requests.ask(envelope);
     } else if (envelope.method === "notifications/progress") {
       this.#progressAt = this.#activeAt;
     }
-    this.#outbox.push(onOneLine(message));
+    this.#push(onOneLine(message), envelope);
+  }
+
+  #push(message: Buffer, sendable: Sendable): void {
+    const sequence = this.#outbox.push(message, sendable);
+    this.#parts.journal?.kept(sequence, message);
+  }
+
+  /** A response is safe to repeat: whoever has it knows it by its id. A notification never is. */
+  #mayRepeat({ kind, id, takenAt }: Sent, endedAt: number): boolean {
+    if (kind === "response") return true;
+    return kind === "request" && this.#requests.isAsked(id as string) && endedAt - takenAt < IN_DOUBT_MS;
+  }
+
+  /** The server was lost with what it was asked, and another is being started. */
+  #lost(): void {
+    for (const id of this.#requests.takeAsked()) {
+      const params = `{"requestId":${id},"reason":"the server was started again"}`;
+      const cancelled = `{"jsonrpc":"2.0","method":"notifications/cancelled","params":${params}}`;
+      this.#push(Buffer.from(cancelled), { kind: "notification", id: undefined });
+    }
+    this.#resolve([...this.#requests.takeSentBefore(Infinity)]);
+  }
+
+  /** Sends again what may be, to a fresh link, and answers the rest with an error. */
+  #resolve(unanswered: readonly Unanswered[]): void {
+    const sentAt = this.#parts.now();
+    for (const one of unanswered) {
+      if (!this.#parts.repeatable.allows(one)) {
+        this.#fail(one.id, "upstream_restarted");
+        continue;
+      }
+      this.#requests.reenter({ ...one, sentAt });
+      this.#link.send(one.message as Buffer)?.catch(() => undefined);
+      void this.#parts.journal?.accepted(one.id, one.message as Buffer);
+    }
+  }
+
+  /** The client begins anew on a session that it came back to: nothing of the old conversation is left. */
+  #startClean(): void {
+    const old = this.#link;
+    this.#requests.reset();
+    this.#outbox.clear();
+    this.#handshake = new Handshake();
+    this.#link = this.#createLink();
+    old
+      .close()
+      .catch((error: unknown) =>
+        this.#parts.log.error({ err: error, session: this.id }, "link did not close"),
+      );
   }
 
   #drop(why: string): void {
@@ -258,28 +449,14 @@ export class Session implements ClientStreamEvents {
   }
 
   #timeOut(id: string): void {
-    this.#answerWithFault(id, "upstream_timeout");
+    this.#fail(id, "upstream_timeout");
     const params = `{"requestId":${id},"reason":"timed out at the gateway"}`;
-    const cancelled = Buffer.from(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":${params}}`);
-    // A server that is stuck cannot be told either.
-    this.#link?.send(cancelled)?.catch(() => undefined);
+    this.#link.tell(Buffer.from(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":${params}}`));
   }
 
-  #answerWithFault(id: string, reason: Reason): void {
+  #fail(id: string, reason: Reason): void {
     const { rpcCode, message } = FAULTS[reason];
-    this.#outbox.push(errorResponse(id, rpcCode, message, reason));
+    this.#push(errorResponse(id, rpcCode, message, reason), { kind: "response", id });
+    this.#parts.journal?.settled(id);
   }
-
-  #linkEnded(end: LinkEnd): void {
-    if (end !== "closed") this.close(end);
-  }
-
-  async #closeLink(): Promise<void> {
-    const link = await this.#opening?.catch(() => undefined);
-    await link?.close();
-  }
-}
-
-function paramsOf(message: Buffer, { paramsStart, paramsEnd }: Envelope): Buffer {
-  return message.subarray(paramsStart, paramsEnd);
 }

@@ -1,11 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { SessionStore } from "../session-store/session-store.ts";
+import type { SessionRecord, SessionStore } from "../session-store/session-store.ts";
 import type { Upstream } from "../upstream/upstream.ts";
+import type { Visitor } from "./fingerprint.ts";
+import { handOver } from "./hand-over.ts";
+import type { Told } from "./handshake.ts";
 import { InstanceLease } from "./instance-lease.ts";
+import { Journals } from "./journal.ts";
 import { Records } from "./records.ts";
-import { Session, type SessionEnd, type SessionLimits } from "./session.ts";
+import { Repeatable } from "./repeatable.ts";
+import { SessionIndex } from "./session-index.ts";
+import { Session, type Inheritance, type SessionEnd, type SessionLimits } from "./session.ts";
+import { Traces } from "./traces.ts";
 
 export interface SessionsParts {
   instanceId: string;
@@ -18,54 +25,57 @@ export interface SessionsParts {
   limits: SessionLimits;
   ttlSeconds: number;
   extend: "late" | "always";
+  /** `store`: what was accepted outlives this instance, whatever happens to it. */
+  durability: "off" | "store";
+  /** How long a client should wait before it reconnects, in ms. */
+  retryMs: () => number;
   log: Log;
   /** Monotonic time in ms; a test has its own. */
   now?: () => number;
 }
 
-/** Who opens a session, and from where. */
-export interface Opener {
-  /** The caller's name. */
-  caller: string;
-  userAgent: string;
-  address: string;
-}
+/** How often this instance looks, at most, whether it was taken for dead, in ms. */
+const VERIFY_MS = 1000;
 
-/** An `initialize` larger than this is not recorded: records are small. */
-const MAX_INITIALIZE_BYTES = 8192;
-
-/** This instance's sessions: opens and finds them, keeps their records and streams alive, ends them. */
+/** This instance's sessions: opens and finds them, keeps their records and streams alive, ends them or hands them over. */
 export class Sessions {
+  readonly index: SessionIndex;
+  /** What is known of clients that may come back. */
+  readonly traces: Traces;
   readonly #parts: SessionsParts;
   readonly #now: () => number;
-  readonly #open = new Map<string, Session>();
-  readonly #perCaller = new Map<string, number>();
   readonly #leaving = new Set<Promise<void>>();
   readonly #records: Records;
   readonly #lease: InstanceLease;
+  readonly #journals: Journals;
+  readonly #repeatable = new Repeatable();
   #isDraining = false;
+  #verifiedAt = -Infinity;
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
     this.#now = parts.now ?? (() => performance.now());
+    this.index = new SessionIndex(parts.upstream.name);
+    this.traces = new Traces({ ...parts, now: this.#now });
     this.#lease = new InstanceLease(parts.store, parts.instanceId, parts.log);
+    this.#journals = new Journals(parts);
     this.#records = new Records({
       ...parts,
       now: this.#now,
       onVanished: () => this.#lease.rewrite(this.#now()),
-      onConflict: (id) => this.#open.get(id)?.close("owner_conflict"),
+      onConflict: (id) => this.index.find(id)?.close("owner_conflict"),
     });
   }
 
   /** How many sessions are open here. */
   get count(): number {
-    return this.#open.size;
+    return this.index.size;
   }
 
   /** Requests in flight, of all sessions. */
   get inFlight(): number {
     let sum = 0;
-    for (const session of this.#open.values()) sum += session.inFlight;
+    for (const session of this.index) sum += session.inFlight;
     return sum;
   }
 
@@ -73,59 +83,141 @@ export class Sessions {
     return this.#isDraining;
   }
 
-  /** The open session with this id, if it is here. */
-  find(id: string): Session | undefined {
-    return this.#open.get(id);
+  /** Whether what this instance leaves can be taken up by another. */
+  get handsOver(): boolean {
+    return this.#parts.store.kind !== "memory";
   }
 
-  /** Opens a session. Throws `draining`, `overloaded` or `too_many_sessions`. */
-  open({ caller, userAgent, address }: Opener): Session {
-    const ofCaller = this.#perCaller.get(caller) ?? 0;
+  /** The open session with this id, if it is here. */
+  find(id: string): Session | undefined {
+    return this.index.find(id);
+  }
+
+  /**
+   * Opens a session. Throws `draining`, `overloaded` or `too_many_sessions`. A client that comes back may go beyond the
+   * limits, since a refusal would end it for good; `told` is what its server must be told then.
+   */
+  open(
+    visitor: Visitor,
+    { isReturning = false, told }: { isReturning?: boolean; told?: Told } = {},
+  ): Session {
     if (this.#isDraining) throw new GatewayError("draining");
-    if (this.#open.size >= this.#parts.maxSessions) throw new GatewayError("overloaded");
-    if (ofCaller >= this.#parts.maxSessionsPerCaller) throw new GatewayError("too_many_sessions");
-    const { upstream, limits, log, instanceId } = this.#parts;
-    const session = new Session({
-      id: randomUUID(),
-      caller,
-      upstream,
-      limits,
-      log,
-      now: this.#now,
-      onInitialize: (opened, params) => this.#recordInitialize(opened, params),
-      onEnd: (ended, end, left) => this.#ended(ended, end, left),
-    });
-    this.#open.set(session.id, session);
-    this.#perCaller.set(caller, ofCaller + 1);
+    if (!isReturning) this.#makeRoom(visitor.caller);
+    const { caller, userAgent, address } = visitor;
+    const id = randomUUID();
+    const session = this.#create(id, 1, visitor, told);
     this.#records.add({
       v: 1,
-      id: session.id,
-      owner: instanceId,
+      id,
+      owner: this.#parts.instanceId,
       epoch: 1,
       caller,
-      server: upstream.name,
+      server: this.#parts.upstream.name,
       transport: "sse",
       createdAt: new Date().toISOString(),
-      client: { userAgent, address },
+      client: {
+        userAgent,
+        address,
+        ...(visitor.clientId === undefined ? {} : { clientId: visitor.clientId }),
+      },
+      ...told,
     });
-    log.info({ event: "session_opened", session: session.id, caller, address }, "session opened");
+    if (told !== undefined) this.traces.note(session, this.index.fingerprintOf(session), told);
+    this.#parts.log.info({ event: "session_opened", session: id, caller, address }, "session opened");
     return session;
   }
 
-  /** Does what is due on every session, then on the records and the lease. To be called about once a second. Never rejects. */
-  async beat(): Promise<void> {
-    const now = this.#now();
-    const due: string[] = [];
-    for (const session of this.#open.values()) {
-      if (session.beat(now) && this.#records.isDue(session.id, now)) due.push(session.id);
-    }
-    await Promise.all([this.#records.extend(due), this.#records.flush(), this.#lease.beat(now)]);
+  /** Goes on with a session that this instance has claimed: `record` is what the store holds now. */
+  resume(record: SessionRecord, inheritance: Inheritance): Session {
+    const { id, epoch, caller, client, initialize, logLevel, subscriptions } = record;
+    const told: Told = {
+      ...(initialize === undefined ? {} : { initialize }),
+      ...(logLevel === undefined ? {} : { logLevel }),
+      ...(subscriptions === undefined ? {} : { subscriptions }),
+    };
+    const visitor: Visitor = { caller, clientId: undefined, ...client };
+    this.#records.takeOver(record);
+    const session = this.#create(id, epoch, visitor, told);
+    this.traces.note(session, this.index.fingerprintOf(session), told);
+    session.inherit(inheritance);
+    this.#parts.log.info({ event: "session_claimed", session: id, caller, epoch }, "session claimed");
+    return session;
   }
 
-  /** From now on nothing new is taken. Resolves when no request is in flight or `signal` says that time is up. */
+  /**
+   * Gives the stream of a fresh session, which turned out to be a returning client's, to the session that it means.
+   * Both ids name that session from now on.
+   */
+  merge(fresh: Session, into: Session): void {
+    const stream = fresh.retire();
+    this.index.remove(fresh);
+    this.index.alias(into, fresh.id);
+    if (stream !== undefined) into.attach(stream);
+  }
+
+  /** Does what is due on every session, then on the records and the lease. To be called about once a second. Never rejects. */
+  async beat(now = this.#now()): Promise<void> {
+    const due: string[] = [];
+    for (const session of this.index) {
+      if (session.beat(now) && this.#records.isDue(session.id, now)) due.push(session.id);
+    }
+    await this.verify();
+    await Promise.all([
+      this.#records.extend(due),
+      this.#records.flush(),
+      this.#lease.beat(now),
+      this.traces.beat(this.index, now),
+    ]);
+  }
+
+  /** Whether another instance may have claimed sessions of this one, so that `verify` must be asked before they are used. */
+  get mustVerify(): boolean {
+    return this.#lease.isLapsed(this.#now());
+  }
+
+  /** Lets go of sessions that others have claimed, when this instance may have been taken for dead. Never rejects. */
+  async verify(): Promise<void> {
+    const now = this.#now();
+    if (!this.mustVerify || now - this.#verifiedAt < VERIFY_MS) return;
+    this.#verifiedAt = now;
+    try {
+      await this.#records.verify();
+      await this.#lease.rewrite(now);
+    } catch {
+      // Who cannot reach the store cannot be told; the open streams are the truth until then.
+    }
+  }
+
+  /** Others could not reach this instance for a while. */
+  distrustLease(): void {
+    this.#lease.distrust();
+    this.#verifiedAt = -Infinity;
+    void this.verify();
+  }
+
+  /** Tells the others how to reach this instance. */
+  advertise(relay: string): void {
+    this.#lease.advertise(relay);
+  }
+
+  /**
+   * From now on nothing new is taken. Sessions that can outlive this instance are handed over, each at its first quiet
+   * moment. Resolves when that is done and no request is in flight, or `signal` says that time is up and it is done.
+   */
   async drain(signal: AbortSignal): Promise<void> {
     this.#isDraining = true;
     await this.#lease.drain();
+    const { store, limits, log } = this.#parts;
+    const parts = {
+      store,
+      records: this.#records,
+      journals: this.#journals,
+      ttlMs: limits.orphanMs,
+      log,
+      signal,
+    };
+    const durable = this.handsOver ? [...this.index].filter((session) => session.isDurable) : [];
+    await Promise.all(durable.map((session) => handOver(session, parts)));
     while (this.inFlight > 0 && !signal.aborted) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -134,22 +226,49 @@ export class Sessions {
   /** Ends every session, removes its record, and gives the lease back. Resolves when nothing of them is left. */
   async close(retryMs: () => number): Promise<void> {
     this.#isDraining = true;
-    for (const session of this.#open.values()) session.close("draining", retryMs());
+    for (const session of this.index) session.close("draining", retryMs());
     await Promise.all(this.#leaving);
-    await this.#records.flush();
+    await Promise.all([this.#records.flush(), this.#journals.flush(), this.traces.flush()]);
     await this.#lease.release();
   }
 
-  #recordInitialize(session: Session, params: Buffer): void {
-    if (params.length === 0 || params.length > MAX_INITIALIZE_BYTES) return;
-    this.#records.update(session.id, { initialize: JSON.parse(params.toString()) as unknown });
+  /** A limit is reached: sessions that wait for their clients are given up first. */
+  #makeRoom(caller: string): void {
+    const { maxSessions, maxSessionsPerCaller } = this.#parts;
+    if (this.index.countOf(caller) >= maxSessionsPerCaller)
+      this.index.oldestOrphan(caller)?.close("made_room");
+    if (this.count >= maxSessions) this.index.oldestOrphan()?.close("made_room");
+    if (this.count >= maxSessions) throw new GatewayError("overloaded");
+    if (this.index.countOf(caller) >= maxSessionsPerCaller) throw new GatewayError("too_many_sessions");
+  }
+
+  #create(id: string, epoch: number, visitor: Visitor, told: Told | undefined): Session {
+    const { upstream, limits, log, retryMs, durability } = this.#parts;
+    const session = new Session({
+      id,
+      epoch,
+      caller: visitor.caller,
+      upstream,
+      limits,
+      ...(told === undefined ? {} : { told }),
+      repeatable: this.#repeatable,
+      journal: durability === "store" ? this.#journals.open(id, epoch) : undefined,
+      log,
+      now: this.#now,
+      retryMs,
+      onTold: (one, news) => {
+        this.#records.update(id, news);
+        this.traces.note(one, this.index.fingerprintOf(one), news);
+      },
+      onEnd: (ended, end, left) => this.#ended(ended, end, left),
+    });
+    this.index.add(session, visitor);
+    return session;
   }
 
   #ended(session: Session, end: SessionEnd, left: Promise<void>): void {
-    this.#open.delete(session.id);
-    const others = (this.#perCaller.get(session.caller) ?? 1) - 1;
-    if (others === 0) this.#perCaller.delete(session.caller);
-    else this.#perCaller.set(session.caller, others);
+    if (end !== "released") this.traces.forget(session, this.index.fingerprintOf(session));
+    for (const id of this.index.remove(session)) this.#records.forget(id);
     this.#records.forget(session.id);
     const { log } = this.#parts;
     log.info({ event: "session_closed", session: session.id, caller: session.caller, end }, "session closed");

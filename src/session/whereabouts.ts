@@ -1,9 +1,16 @@
 import { LRUCache } from "lru-cache";
-import type { SessionRecord, SessionStore } from "../session-store/session-store.ts";
+import type { Lease, SessionRecord, SessionStore } from "../session-store/session-store.ts";
 
 /** How long an answer is believed. A session that is not there may be there in a moment, so that is forgotten sooner. */
 const FOUND_MS = 5000;
 const ABSENT_MS = 1000;
+
+/** Where a session lives that is not here. */
+export interface Place {
+  record: SessionRecord;
+  /** The sign of life of the record's owner; undefined when it is dead, or has let go of the session. */
+  owner: Lease | undefined;
+}
 
 /**
  * Tells where a session lives that is not here. Answers are cached for seconds, and one question is asked once however
@@ -12,7 +19,7 @@ const ABSENT_MS = 1000;
 export class Whereabouts {
   readonly #store: SessionStore;
   readonly #instanceId: string;
-  readonly #cache: LRUCache<string, { record: SessionRecord | undefined }>;
+  readonly #cache: LRUCache<string, { place: Place | undefined }>;
 
   constructor(store: SessionStore, instanceId: string) {
     this.#store = store;
@@ -20,27 +27,31 @@ export class Whereabouts {
     this.#cache = new LRUCache({
       max: 10_000,
       fetchMethod: async (id, _stale, { options }) => {
-        const record = await this.#lookUp(id);
-        options.ttl = record === undefined ? ABSENT_MS : FOUND_MS;
-        return { record };
+        const place = await this.#lookUp(id);
+        options.ttl = place === undefined ? ABSENT_MS : FOUND_MS;
+        return { place };
       },
     });
   }
 
   /**
-   * The record of a session that lives on another instance, or undefined when it lives nowhere. Rejects with
-   * `store_unavailable` when that cannot be known.
+   * Where the session lives, or undefined when it lives nowhere. Rejects with `store_unavailable` when that cannot be
+   * known.
    */
-  async find(id: string): Promise<SessionRecord | undefined> {
-    return (await this.#cache.fetch(id))?.record;
+  async find(id: string): Promise<Place | undefined> {
+    return (await this.#cache.fetch(id))?.place;
   }
 
-  async #lookUp(id: string): Promise<SessionRecord | undefined> {
+  /** What was believed of this session turned out to be wrong. */
+  forget(id: string): void {
+    this.#cache.delete(id);
+  }
+
+  async #lookUp(id: string): Promise<Place | undefined> {
     const record = await this.#store.get(id);
     // A record of ours without a session of ours is what a removal has yet to reach.
-    if (record === undefined || record.owner === this.#instanceId) return undefined;
-    if ((await this.#store.getLease(record.owner)) !== undefined) return record;
-    await this.#store.removeIf(record);
-    return undefined;
+    if (record === undefined || (record.owner === this.#instanceId && record.released !== true))
+      return undefined;
+    return { record, owner: record.released === true ? undefined : await this.#store.getLease(record.owner) };
   }
 }

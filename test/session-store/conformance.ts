@@ -2,45 +2,11 @@ import { randomUUID } from "node:crypto";
 
 import { describe, expect, onTestFinished, test } from "vitest";
 
-import { GatewayError } from "../../src/errors.ts";
-import type { SessionStore } from "../../src/session-store/session-store.ts";
 import { eventually } from "../support/eventually.ts";
+import { everyVerb, rejectsUnavailable, TTL, type Backend } from "./backend.ts";
+import { describeJournals } from "./conformance-journals.ts";
+import { describeTraces } from "./conformance-traces.ts";
 import { aLease, aRecord } from "./records.ts";
-
-/** A backend under test, with two stores opened over it that know nothing of each other. */
-export interface Backend {
-  one: SessionStore;
-  other: SessionStore;
-  /** What a backend outside this process allows: to put a raw text at a key, to read one, and to take the backend away. */
-  outside?: {
-    plant: (key: string, text: string) => Promise<void>;
-    peek: (key: string) => Promise<string | undefined>;
-    unplug: () => Promise<void>;
-  };
-  /** Ends whatever is not the stores. */
-  end?: () => Promise<void>;
-}
-
-const TTL = 60;
-
-const rejectsUnavailable = (work: Promise<unknown>): Promise<unknown> =>
-  expect(work).rejects.toSatisfy(
-    (error) => error instanceof GatewayError && error.reason === "store_unavailable",
-  );
-
-/** Every verb there is, called once. */
-const everyVerb = (store: SessionStore): [string, () => Promise<unknown>][] => [
-  ["create", () => store.create(aRecord(), TTL)],
-  ["get", () => store.get(randomUUID())],
-  ["replace", () => store.replace(aRecord(), aRecord(), TTL)],
-  ["extend", () => store.extend([randomUUID(), randomUUID()], TTL)],
-  ["remove", () => store.remove([randomUUID()])],
-  ["removeIf", () => store.removeIf(aRecord())],
-  ["putLease", () => store.putLease(aLease(), TTL)],
-  ["getLease", () => store.getLease(randomUUID())],
-  ["removeLease", () => store.removeLease(randomUUID())],
-  ["ready", () => store.ready()],
-];
 
 /**
  * The promises of a session store.
@@ -293,6 +259,9 @@ export function describeSessionStore(
       await unplug();
       await Promise.all(everyVerb(one).map(([, call]) => rejectsUnavailable(call())));
     });
+
+    describeTraces(open, openOutside, isOutside);
+    describeJournals(open, openOutside, isOutside);
 
     test("rejects every verb with store_unavailable once it is closed, and closes twice", async () => {
       const { one } = await open();

@@ -8,6 +8,7 @@ import { guardSessionStore } from "../../src/session-store/guard.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import type { SessionStore } from "../../src/session-store/session-store.ts";
 import { StoreFailure, unavailable, type FailureKind } from "../../src/session-store/store-failure.ts";
+import { everyVerb } from "./backend.ts";
 import { describeSessionStore } from "./conformance.ts";
 import { tellAll } from "./records.ts";
 
@@ -62,6 +63,27 @@ test("opens after five failures in a row, and then rejects without asking the st
   await expect(guarded.ready()).rejects.toMatchObject(open);
   expect(world.calls).toBe(5);
 });
+
+test("rejects every verb without asking the store while it is open", async () => {
+  const { guarded, world, fail, failTimes } = setUp();
+  fail(failure("unreachable"));
+  await failTimes(5);
+  for (const [name, verb] of everyVerb(guarded)) await expect(verb(), name).rejects.toMatchObject(open);
+  expect(world.calls).toBe(5);
+});
+
+test.each(everyVerb(createMemorySessionStore()).map(([name], at) => [name, at] as const))(
+  "gives up on %s by its own deadline, and counts it",
+  async (_, at) => {
+    const names = Object.keys(createMemorySessionStore()).filter((name) => name !== "kind");
+    const verbs = names.map((name) => [name, () => new Promise(() => undefined)]);
+    const stuck = { kind: "memory", ...Object.fromEntries(verbs) } as SessionStore;
+    const guarded = guardSessionStore(stuck, { deadlineMs: 5, log: createLog("silent") });
+    for (let call = 0; call < 5; call += 1)
+      await expect(everyVerb(guarded)[at]?.[1]()).rejects.toMatchObject({ cause: { code: "TIMEOUT" } });
+    expect(guarded.state()).toBe("open");
+  },
+);
 
 test("counts only failures in a row", async () => {
   const { guarded, fail, heal, failTimes } = setUp();

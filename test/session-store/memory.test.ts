@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import { describeSessionStore } from "./conformance.ts";
+import { aChange } from "./backend.ts";
 import { aLease, aRecord } from "./records.ts";
 
 describeSessionStore("memory", "inside", async () => {
@@ -28,6 +29,8 @@ test("refuses new entries when it is full of live ones, and takes them when othe
   await store.create(aRecord(), 1);
   await expect(store.create(aRecord(), 1)).rejects.toMatchObject({ reason: "store_unavailable" });
   await expect(store.putLease(aLease(), 1)).rejects.toMatchObject({ reason: "store_unavailable" });
+  await expect(store.enlist("x", "y", {}, 1)).rejects.toMatchObject({ reason: "store_unavailable" });
+  await expect(store.writeJournals([aChange()], 1)).rejects.toMatchObject({ reason: "store_unavailable" });
   expect(await store.extend([kept.id], 100)).toEqual([kept]);
   time = 1000;
   expect(await store.create(aRecord(), 1)).toBe(true);

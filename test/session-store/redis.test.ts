@@ -9,6 +9,7 @@ import type { SessionStore } from "../../src/session-store/session-store.ts";
 import { eventually } from "../support/eventually.ts";
 import { freePort, startRedis, type RedisUnderTest } from "../support/redis-server.ts";
 import { openResp, type RespConnection } from "../support/upstash-resp.ts";
+import { keysOf } from "./backend.ts";
 import { describeSessionStore } from "./conformance.ts";
 import { plugInto } from "./plug.ts";
 import { aRecord, tellAll } from "./records.ts";
@@ -57,11 +58,7 @@ describeSessionStore("Redis", "outside", async (prefix) => {
     one,
     other,
     outside: {
-      plant: async (key, text) => void (await raw.send([["SET", key, text, "EX", "60"]])),
-      peek: async (key) => {
-        const [reply] = await raw.send([["GET", key]]);
-        return reply?.kind === "bulk" ? reply.bytes.toString() : undefined;
-      },
+      ...keysOf(raw),
       unplug: plug.pull,
     },
     end: plug.pull,

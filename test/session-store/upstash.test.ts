@@ -11,6 +11,7 @@ import { openUpstashSessionStore } from "../../src/session-store/upstash.ts";
 import { freePort, startRedis, type RedisUnderTest } from "../support/redis-server.ts";
 import { openResp, type RespConnection } from "../support/upstash-resp.ts";
 import { startUpstash, type Fault, type UpstashUnderTest } from "../support/upstash-server.ts";
+import { keysOf } from "./backend.ts";
 import { describeSessionStore } from "./conformance.ts";
 import { aLease, aRecord, tellAll } from "./records.ts";
 
@@ -75,11 +76,7 @@ describeSessionStore("Upstash", "outside", async (prefix) => {
     one,
     other,
     outside: {
-      plant: async (key, text) => void (await raw.send([["SET", key, text, "EX", "60"]])),
-      peek: async (key) => {
-        const [reply] = await raw.send([["GET", key]]);
-        return reply?.kind === "bulk" ? reply.bytes.toString() : undefined;
-      },
+      ...keysOf(raw),
       unplug: server.close,
     },
     end: server.close,

@@ -1,0 +1,51 @@
+import type { IncomingMessage } from "node:http";
+import { GatewayError } from "../errors.ts";
+import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
+import { readBody } from "./read-body.ts";
+import type { Route } from "./routes.ts";
+
+/** Where other instances bring messages, and the header that proves them. */
+export const RELAY_PATH = "/internal/relay";
+const RELAY_HEADER = "x-mcp-relay";
+
+/**
+ * Takes a message of another instance. Calls `readBody` only for a proven header, with the length that the header
+ * tells. `unproven` is answered as a path that is not there, `silent` is not answered.
+ */
+export type ReceiveRelayed = (
+  header: string,
+  readBody: (maxBytes: number) => Promise<Buffer>,
+) => Promise<{ readonly status: 200 | 421; readonly body: Buffer } | "unproven" | "silent">;
+
+/**
+ * `POST /internal/relay`: other instances only. The path stands open to the world, so whoever cannot prove to be one of
+ * us finds nothing here, whatever else is right or wrong about the request.
+ */
+export function createRelayRoute(receive: ReceiveRelayed): Route {
+  return async (req, res) => {
+    const header = proofOf(req);
+    if (header === undefined) throw new GatewayError("not_found");
+    const reply = await receive(header, (maxBytes) =>
+      readBody(req, res, maxBytes).catch((error: unknown) => {
+        throw isTooLarge(error) ? new GatewayError("not_found", { cause: error }) : error;
+      }),
+    );
+    if (reply === "unproven") throw new GatewayError("not_found");
+    if (reply === "silent") return void res.destroy();
+    res.writeHead(reply.status, {
+      ...COMMON_HEADERS,
+      "Content-Type": "application/octet-stream",
+      "Content-Length": String(reply.body.length),
+      "X-Request-Id": requestIdOf(res),
+    });
+    res.end(reply.body);
+  };
+}
+
+function proofOf({ method, headers }: IncomingMessage): string | undefined {
+  const header = headers[RELAY_HEADER];
+  return method === "POST" && typeof header === "string" ? header : undefined;
+}
+
+const isTooLarge = (error: unknown): boolean =>
+  error instanceof GatewayError && error.reason === "body_too_large";

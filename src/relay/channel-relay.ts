@@ -1,0 +1,132 @@
+import type { Log } from "../log.ts";
+import { ask } from "./ask.ts";
+import { within, type Channels } from "./channels.ts";
+import { isAsk, MAX_PAYLOAD_BYTES, openAnswer, sealAsk, type RelayKey, type Sealed } from "./envelope.ts";
+import { createInbox } from "./inbox.ts";
+import { watchLapses } from "./lapse.ts";
+import { createRareLog } from "./rare-log.ts";
+import type { Relay, RelayEvents, RelayOutcome } from "./relay.ts";
+import { createSelfTest } from "./self-test.ts";
+
+export interface ChannelRelayOptions {
+  kind: "redis" | "upstash";
+  channels: Channels;
+  /** What every channel's name begins with, such as `mcp:`. */
+  prefix: string;
+  instanceId: string;
+  key: RelayKey;
+  log: Log;
+  events: RelayEvents;
+  helloMs: number;
+  /** See `AskOptions`. */
+  retryMs: readonly number[];
+  countsAll: boolean;
+  /** See `SelfTestOptions`. */
+  silenceMs: number;
+  echoMs: number;
+  /** How long opening waits for the first connection. */
+  openMs: number;
+}
+
+/** How long an answer is tried to be published; one that is lost goes out again with the message's second try. */
+const ANSWER_MS = 5000;
+/** How long closing waits for answers under way. */
+const CLOSE_MS = 1000;
+
+interface Asked {
+  readonly to: string;
+  readonly settle: (outcome: RelayOutcome) => void;
+}
+
+/**
+ * Instances call each other through channels of the store, each listening to one of its own. Resolves once it listens;
+ * when the store is away it resolves all the same, and goes on trying.
+ */
+export async function openChannelRelay(options: ChannelRelayOptions): Promise<Relay> {
+  const { kind, channels, prefix, instanceId, key, log, events, countsAll, retryMs, echoMs } = options;
+  const inbox = createInbox({ instanceId, key, log, events });
+  const lapses = watchLapses(events.onLapse);
+  const warn = createRareLog(log);
+  const asked = new Map<string, Asked>();
+  const answering = new Set<Promise<void>>();
+  const channelOf = (id: string): string => `${prefix}relay:${id}`;
+  let closing: Promise<void> | undefined;
+  let opened: () => void;
+  const open = new Promise<void>((resolve) => (opened = resolve));
+
+  const selfTest = createSelfTest({
+    silenceMs: options.silenceMs,
+    echoMs,
+    say: async () => {
+      const published = await channels.publish(channelOf(instanceId), "ping", echoMs);
+      if (published === "unreachable") return "mute";
+      return published === 0 && countsAll ? "deaf" : "said";
+    },
+    onDeaf: (since) => {
+      lapses.deaf(since);
+      listener.restart();
+    },
+    log,
+  });
+
+  const listener = channels.listen(channelOf(instanceId), {
+    onUp: () => {
+      opened();
+      selfTest.heard();
+      lapses.hears();
+    },
+    onDown: () => {
+      selfTest.pause();
+      lapses.deaf();
+    },
+    onPublication: (publication) => {
+      selfTest.heard();
+      if (publication === "ping" || closing !== undefined) return;
+      if (!isAsk(publication.seal)) return takeAnswer(publication);
+      const work = takeAsk(publication);
+      answering.add(work);
+      void work.finally(() => answering.delete(work));
+    },
+  });
+
+  async function takeAsk({ seal, payload }: Sealed): Promise<void> {
+    const admission = inbox.admit(seal);
+    if (admission.kind !== "admitted") return warn({ why: admission.kind }, "relayed message dropped");
+    const reply = await admission.carryOut(payload);
+    if (typeof reply === "object") await channels.publish(channelOf(admission.from), reply, ANSWER_MS);
+  }
+
+  function takeAnswer(sealed: Sealed): void {
+    const said = openAnswer(key, sealed);
+    const question = said && asked.get(said.id);
+    if (said?.to !== instanceId || said.from !== question?.to) return;
+    question.settle({ kind: "answered", answer: said.answer });
+  }
+
+  async function close(): Promise<void> {
+    inbox.close();
+    lapses.close();
+    selfTest.close();
+    for (const { settle } of asked.values()) settle({ kind: "unknown" });
+    await within(CLOSE_MS, Promise.all(answering), undefined);
+    await Promise.all([listener.close(), channels.close()]);
+  }
+
+  await within(options.openMs, open, undefined);
+  return {
+    kind,
+    address: kind,
+    helloMs: options.helloMs,
+    send: async (to, message, deadlineMs) => {
+      if (to.address !== kind || closing !== undefined) return { kind: "unreachable" };
+      const sealed = sealAsk(key, { from: instanceId, to: to.instanceId, deadlineMs }, message);
+      if (sealed.payload.length > MAX_PAYLOAD_BYTES) return { kind: "unreachable" };
+      const outcome = new Promise<RelayOutcome>((settle) => {
+        asked.set(sealed.id, { to: to.instanceId, settle });
+      });
+      const publish = (leftMs: number) => channels.publish(channelOf(to.instanceId), sealed, leftMs);
+      return ask({ deadlineMs, retryMs, countsAll, publish, outcome }).finally(() => asked.delete(sealed.id));
+    },
+    close: () => (closing ??= close()),
+  };
+}

@@ -1,0 +1,171 @@
+import { randomUUID } from "node:crypto";
+import type { Log } from "../log.ts";
+import type { Peer, RelaySlot, RelayAnswer, RelayMessage } from "../relay/relay.ts";
+import type { ClientStream, ClientStreamEvents } from "./client-stream.ts";
+
+export interface CarrierParts {
+  relay: RelaySlot;
+  heartbeatMs: number;
+  /** How long a client should wait before it reconnects, in ms. */
+  retryMs: () => number;
+  log: Log;
+  now: () => number;
+}
+
+/** Whose stream is to be carried. */
+export interface Errand {
+  sessionId: string;
+  owner: Peer;
+  /** Sequence number of the last message that the client has, when it says so. */
+  after?: number;
+}
+
+/** A stream of a client here, of a session on another instance. */
+interface Carried {
+  readonly id: string;
+  readonly sessionId: string;
+  readonly stream: ClientStream;
+  readonly owner: Peer;
+  written: number;
+  taken: number;
+  wake: (() => void) | undefined;
+}
+
+/** How long an answer to the owner waits for a client that reads slowly. Less than the owner waits. */
+const TAKE_MS = 8000;
+const ATTACH_MS = 5000;
+const DETACH_MS = 3000;
+const HELLO_MS = 2000;
+
+/** Holds the streams of clients that reached this instance while their sessions live on others. */
+export class Carrier implements ClientStreamEvents {
+  readonly #parts: CarrierParts;
+  readonly #byId = new Map<string, Carried>();
+  readonly #byStream = new Map<ClientStream, Carried>();
+  readonly #asking = new Set<string>();
+  #pingAt: number;
+  #helloAt: number;
+
+  constructor(parts: CarrierParts) {
+    this.#parts = parts;
+    this.#pingAt = parts.now() + parts.heartbeatMs;
+    this.#helloAt = parts.now();
+  }
+
+  get count(): number {
+    return this.#byId.size;
+  }
+
+  /**
+   * Has the owner of a session write to this client's stream. When it does not, the stream is ended for the client to
+   * come again. Never rejects.
+   */
+  async carry(stream: ClientStream, { sessionId, owner, after }: Errand, caller: string): Promise<void> {
+    const relay = this.#parts.relay.current;
+    if (relay === undefined) return stream.end(this.#parts.retryMs());
+    const id = randomUUID();
+    const carried: Carried = { id, sessionId, stream, owner, written: 0, taken: 0, wake: undefined };
+    this.#byId.set(id, carried);
+    this.#byStream.set(stream, carried);
+    stream.events = this;
+    const head = { session: sessionId, stream: id, address: relay.address, caller, after };
+    const outcome = await relay.send(owner, { kind: "attach", head, bodies: [] }, ATTACH_MS);
+    const isAttached = outcome.kind === "answered" && outcome.answer["delivery"] === "delivered";
+    if (!isAttached && this.#byId.has(id)) this.#end(carried);
+  }
+
+  /** The owner has something for a client here, or ends its stream. */
+  async receive(from: string, { head, bodies }: RelayMessage): Promise<RelayAnswer> {
+    const carried = this.#byId.get(String(head["stream"]));
+    if (carried === undefined || carried.owner.instanceId !== from) return { delivery: "gone" };
+    const sequences = head["sequences"] as number[];
+    carried.written += bodies.length;
+    bodies.forEach((message, at) => carried.stream.write(sequences[at] as number, message));
+    const end = head["end"] as { retryMs?: number } | undefined;
+    if (end !== undefined) {
+      this.#forget(carried);
+      carried.stream.end(end.retryMs ?? this.#parts.retryMs());
+      return { delivery: "delivered", taken: carried.written };
+    }
+    if (carried.taken < carried.written) await this.#taken(carried);
+    return { delivery: "delivered", taken: carried.taken };
+  }
+
+  /** Writes heartbeats, and asks after owners: a stream whose owner is dead is ended, for its client to find the next. */
+  beat(now: number): void {
+    if (now >= this.#pingAt) {
+      this.#pingAt = now + this.#parts.heartbeatMs;
+      for (const { stream } of this.#byId.values()) stream.ping();
+    }
+    const relay = this.#parts.relay.current;
+    if (now < this.#helloAt || relay === undefined) return;
+    this.#helloAt = now + relay.helloMs;
+    const owners = new Map([...this.#byId.values()].map(({ owner }) => [owner.instanceId, owner]));
+    for (const owner of owners.values()) void this.#ask(owner);
+  }
+
+  /** Ends every stream, for the clients to reconnect elsewhere. */
+  close(): void {
+    for (const carried of this.#byId.values()) this.#end(carried);
+  }
+
+  onTaken(stream: ClientStream): void {
+    const carried = this.#byStream.get(stream);
+    if (carried === undefined) return;
+    carried.taken += 1;
+    if (carried.taken === carried.written) carried.wake?.();
+  }
+
+  onDrain(): void {
+    // The owner goes on when all of a batch was taken.
+  }
+
+  onClose(stream: ClientStream): void {
+    const carried = this.#byStream.get(stream);
+    if (carried === undefined) return;
+    this.#forget(carried);
+    const head = { session: carried.sessionId, stream: carried.id };
+    void this.#parts.relay.current?.send(carried.owner, { kind: "detach", head, bodies: [] }, DETACH_MS);
+  }
+
+  #taken(carried: Carried): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => carried.wake?.(), TAKE_MS);
+      carried.wake = () => {
+        clearTimeout(timer);
+        carried.wake = undefined;
+        resolve();
+      };
+    });
+  }
+
+  async #ask(owner: Peer): Promise<void> {
+    if (this.#asking.has(owner.instanceId)) return;
+    this.#asking.add(owner.instanceId);
+    const outcome = await this.#parts.relay.current?.send(
+      owner,
+      { kind: "hello", head: {}, bodies: [] },
+      HELLO_MS,
+    );
+    this.#asking.delete(owner.instanceId);
+    if (outcome?.kind !== "dead") return;
+    this.#parts.log.warn(
+      { event: "owner_dead", owner: owner.instanceId },
+      "owner of carried streams is dead",
+    );
+    for (const carried of this.#byId.values()) {
+      if (carried.owner.instanceId === owner.instanceId) this.#end(carried);
+    }
+  }
+
+  #end(carried: Carried): void {
+    this.onClose(carried.stream);
+    carried.stream.end(this.#parts.retryMs());
+  }
+
+  #forget(carried: Carried): void {
+    this.#byId.delete(carried.id);
+    this.#byStream.delete(carried.stream);
+    carried.wake?.();
+  }
+}

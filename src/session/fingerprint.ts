@@ -1,0 +1,23 @@
+import { createHash } from "node:crypto";
+
+/** Who opens a stream, and from where. */
+export interface Visitor {
+  /** The caller's name. */
+  caller: string;
+  userAgent: string;
+  address: string;
+  /** What the client calls itself, when it does. */
+  clientId: string | undefined;
+}
+
+/**
+ * What a client is recognised by when it comes back: the name it gives itself, else its program and address. Always
+ * within one caller and one server, so that nobody is ever taken for another caller's client.
+ */
+export function fingerprint({ caller, userAgent, address, clientId }: Visitor, server: string): string {
+  const marks = clientId === undefined ? [userAgent, address] : [clientId];
+  return createHash("sha256")
+    .update(JSON.stringify([caller, server, ...marks]))
+    .digest("base64url")
+    .slice(0, 32);
+}

@@ -1,0 +1,49 @@
+import type { Log } from "../log.ts";
+import type { SessionStore } from "../session-store/session-store.ts";
+import { encodeInheritance, type Journals } from "./journal.ts";
+import type { Records } from "./records.ts";
+import type { Session } from "./session.ts";
+
+export interface HandOverParts {
+  store: SessionStore;
+  records: Records;
+  journals: Journals;
+  /** How long the next owner has, in ms. */
+  ttlMs: number;
+  log: Log;
+  /** Says that time is up: what is in flight by then is left to the next owner. */
+  signal: AbortSignal;
+}
+
+/** How long a stream may take to hand out its last bytes. */
+const STREAM_END_MS = 2000;
+const LOOK_MS = 10;
+
+/**
+ * Hands a session to whichever instance its client reaches next: waits for a quiet moment, ends the stream, and leaves
+ * in the store what the next owner must know. A session that cannot be handed over stays open. Never rejects.
+ */
+export async function handOver(session: Session, parts: HandOverParts): Promise<void> {
+  const { store, records, journals, ttlMs, log, signal } = parts;
+  await until(() => session.inFlight === 0 || !session.isOpen || signal.aborted);
+  if (!session.isOpen) return;
+  session.leave();
+  const giveUpAt = performance.now() + STREAM_END_MS;
+  await until(() => session.orphanedAt !== undefined || !session.isOpen || performance.now() > giveUpAt);
+  if (!session.isOpen) return;
+  const seconds = Math.max(1, Math.ceil(ttlMs / 1000));
+  const put = encodeInheritance(session.bequeath());
+  try {
+    await journals.flush();
+    if (put.size > 0) {
+      await store.writeJournals([{ id: session.id, epoch: session.epoch, put, drop: [] }], seconds);
+    }
+    if (await records.release(session.id, seconds)) session.close("released");
+  } catch (error) {
+    log.warn({ err: error, session: session.id }, "session not handed over");
+  }
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+}

@@ -1,0 +1,169 @@
+import { scanMessage } from "../protocol/json-rpc.ts";
+import type { JournalChange, SessionStore } from "../session-store/session-store.ts";
+import type { Log } from "../log.ts";
+import type { Inheritance } from "./session.ts";
+import type { Sent } from "./outbox.ts";
+import type { Unanswered } from "./requests.ts";
+
+/** Where one session's accepted requests and waiting messages are kept beyond its owner. */
+export interface SessionJournal {
+  /** A request was accepted. Resolves when the store has it, or cannot have it. */
+  accepted(id: string, message: Buffer): Promise<void>;
+  /** It was answered, or will not be. */
+  settled(id: string): void;
+  /** A message waits for the client. */
+  kept(sequence: number, message: Buffer): void;
+  /** The client's socket took it. */
+  dropped(sequence: number): void;
+  /** The session is over here. What it has is left for the next owner with `isLeft`, else removed. */
+  end(isLeft: boolean): void;
+}
+
+/** What nobody waits for is written this much later, with what came meanwhile; most of it is settled by then. */
+const LAZY_MS = 100;
+
+const requestName = (id: string): string => `r:${id}`;
+const messageName = (sequence: number): string => `m:${sequence}`;
+
+/** Everything of one session that the store does not have yet. */
+interface Pending {
+  put: Map<string, Buffer>;
+  drop: Set<string>;
+}
+
+/**
+ * Writes the journals of all sessions in batches: one flight at a time, and what comes meanwhile goes with the next.
+ * A store that is away costs durability, never a message.
+ */
+export class Journals {
+  readonly #store: SessionStore;
+  readonly #ttlSeconds: number;
+  readonly #log: Log;
+  #pending = new Map<SessionJournalKey, Pending>();
+  #waiting: (() => void)[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #isFlying = false;
+  #isAway = false;
+
+  constructor({ store, ttlSeconds, log }: { store: SessionStore; ttlSeconds: number; log: Log }) {
+    this.#store = store;
+    this.#ttlSeconds = ttlSeconds;
+    this.#log = log;
+  }
+
+  /** The journal of one session under this owner. */
+  open(id: string, epoch: number): SessionJournal {
+    const key: SessionJournalKey = { id, epoch };
+    let isOver = false;
+    const put = (name: string, bytes: Buffer) => {
+      if (!isOver) this.#of(key).put.set(name, bytes);
+    };
+    const drop = (name: string) => {
+      if (isOver) return;
+      const pending = this.#of(key);
+      // What was never written need not be removed, unless a flight has it aboard.
+      if (!pending.put.delete(name) || this.#isFlying) pending.drop.add(name);
+      this.#soon();
+    };
+    return {
+      accepted: (id, message) => {
+        put(requestName(id), message);
+        return new Promise((resolve) => {
+          this.#waiting.push(resolve);
+          void this.#fly();
+        });
+      },
+      settled: (id) => drop(requestName(id)),
+      kept: (sequence, message) => {
+        put(messageName(sequence), message);
+        this.#soon();
+      },
+      dropped: (sequence) => drop(messageName(sequence)),
+      end: (isLeft) => {
+        isOver = true;
+        if (isLeft) return;
+        this.#pending.delete(key);
+        // Expires by itself when this fails.
+        this.#store.removeJournal(id, epoch).catch(() => undefined);
+      },
+    };
+  }
+
+  /** Writes all there is. Never rejects. */
+  async flush(): Promise<void> {
+    while (this.#isFlying) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    await this.#fly();
+  }
+
+  #of(key: SessionJournalKey): Pending {
+    let pending = this.#pending.get(key);
+    if (pending === undefined) this.#pending.set(key, (pending = { put: new Map(), drop: new Set() }));
+    return pending;
+  }
+
+  #soon(): void {
+    this.#timer ??= setTimeout(() => void this.#fly(), LAZY_MS).unref();
+  }
+
+  async #fly(): Promise<void> {
+    if (this.#isFlying) return;
+    this.#isFlying = true;
+    // One turn later, so that all that came in this one goes along.
+    await new Promise(setImmediate);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const [pending, waiting] = [this.#pending, this.#waiting];
+    [this.#pending, this.#waiting] = [new Map<SessionJournalKey, Pending>(), []];
+    const changes: JournalChange[] = [];
+    for (const [{ id, epoch }, { put, drop }] of pending) {
+      const names = [...drop].filter((name) => !put.has(name));
+      if (put.size + names.length > 0) changes.push({ id, epoch, put, drop: names });
+    }
+    try {
+      if (changes.length > 0) await this.#store.writeJournals(changes, this.#ttlSeconds);
+      this.#isAway = false;
+    } catch {
+      if (!this.#isAway) this.#log.warn("journals not written: a crash now would lose what is in flight");
+      this.#isAway = true;
+    }
+    this.#isFlying = false;
+    for (const resolve of waiting) resolve();
+    if (this.#waiting.length > 0) void this.#fly();
+    else if (this.#pending.size > 0) this.#soon();
+  }
+}
+
+interface SessionJournalKey {
+  readonly id: string;
+  readonly epoch: number;
+}
+
+/** A journal's entries for what an owner leaves behind. */
+export function encodeInheritance({ messages, unanswered }: Inheritance): Map<string, Buffer> {
+  const entries = new Map<string, Buffer>();
+  for (const { sequence, message } of messages) entries.set(messageName(sequence), message);
+  for (const { id, message } of unanswered) entries.set(requestName(id), message ?? Buffer.alloc(0));
+  return entries;
+}
+
+/** The same, read. What cannot be read is left out. */
+export function decodeInheritance(entries: ReadonlyMap<string, Buffer>): Inheritance {
+  const messages: Sent[] = [];
+  const unanswered: Unanswered[] = [];
+  for (const [name, bytes] of entries) {
+    const rest = name.slice(2);
+    if (name.startsWith("m:")) {
+      const envelope = scanMessage(bytes);
+      if (typeof envelope === "string" || !Number.isSafeInteger(Number(rest))) continue;
+      const { kind, id } = envelope;
+      messages.push({ sequence: Number(rest), message: bytes, kind, id, takenAt: Infinity });
+    } else if (name.startsWith("r:")) {
+      const envelope = scanMessage(bytes);
+      const isWhole = typeof envelope !== "string" && envelope.kind === "request" && envelope.id === rest;
+      const method = isWhole ? (envelope.method as string) : "";
+      unanswered.push({ id: rest, method, sentAt: 0, message: isWhole ? bytes : undefined });
+    }
+  }
+  messages.sort((one, other) => one.sequence - other.sequence);
+  return { messages, unanswered };
+}

@@ -1,0 +1,235 @@
+import { GatewayError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Envelope } from "../protocol/json-rpc.ts";
+import type { Peer, RelaySlot, RelayAnswer } from "../relay/relay.ts";
+import type { SessionRecord, SessionStore } from "../session-store/session-store.ts";
+import type { Errand } from "./carrier.ts";
+import type { Claims } from "./claims.ts";
+import type { Visitor } from "./fingerprint.ts";
+import type { Told } from "./handshake.ts";
+import type { Session } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
+import type { Whereabouts } from "./whereabouts.ts";
+
+export interface ReceptionParts {
+  sessions: Sessions;
+  store: SessionStore;
+  whereabouts: Whereabouts;
+  claims: Claims;
+  relay: RelaySlot;
+  log: Log;
+  /** Monotonic time in ms. */
+  now: () => number;
+}
+
+/** What a request for a stream says of an earlier one. */
+export interface Return {
+  /** The event that the client had last, when it says so. */
+  last: { sessionId: string; sequence: number } | undefined;
+  /** The version that the client has negotiated, when it says so: only a client that was initialized can. */
+  protocolVersion: string | undefined;
+}
+
+/** Where a returning client's session is: here, or with another instance, whose stream this one shall carry. */
+export type Found = { session: Session; after?: number } | Errand;
+
+/** How many sessions of one client are looked at. */
+const MAX_LOOKED_AT = 20;
+/** A stream that was attached more recently than this is not taken over on a guess: two clients would take turns. */
+const SETTLED_MS = 10_000;
+const SEEK_MS = 2000;
+
+/** Methods that a client may send before it is initialized. */
+const FIRST_METHODS = new Set(["initialize", "ping", "server/discover"]);
+/** Where a client of the 2026-07-28 era, which knows no `initialize`, names its version. */
+const MODERN_MARK = '"io.modelcontextprotocol/protocolVersion"';
+
+/** Tells returning clients from new ones, and finds the sessions that they had. */
+export class Reception {
+  readonly #parts: ReceptionParts;
+
+  constructor(parts: ReceptionParts) {
+    this.#parts = parts;
+  }
+
+  /** The session of a client that comes back, when it is certain and here. */
+  findHere(visitor: Visitor, { last, protocolVersion }: Return): Found | undefined {
+    const { sessions } = this.#parts;
+    const relay = this.#parts.relay.current;
+    if (last !== undefined) {
+      const session = sessions.find(last.sessionId);
+      if (session?.caller === visitor.caller && !session.isLeaving) return { session, after: last.sequence };
+      if (session === undefined) return undefined;
+    }
+    const isReturning = last !== undefined || protocolVersion !== undefined;
+    if (!isReturning && visitor.clientId === undefined) return undefined;
+    // Without a name of its own the client may be one of several, and another's orphan may wait on another instance.
+    if (visitor.clientId === undefined && relay !== undefined) return undefined;
+    const session = only(this.#orphansHere(visitor));
+    return session && { session };
+  }
+
+  /**
+   * The session of a client that comes back, wherever it is; one whose owner is dead is claimed. Undefined when there
+   * is none, or when it cannot be told which. Never rejects.
+   */
+  async findAnywhere(visitor: Visitor, { last }: Return): Promise<Found | undefined> {
+    try {
+      if (last !== undefined) {
+        const found = await this.#findById(last.sessionId, visitor.caller);
+        if (found !== undefined) return { ...found, after: last.sequence };
+      }
+      return await this.#findByClient(visitor);
+    } catch (error) {
+      if (!(error instanceof GatewayError))
+        this.#parts.log.error({ err: error }, "looking for a session failed");
+      return undefined;
+    }
+  }
+
+  /** What a fresh link must be told for a client that was initialized before, as far as anybody knows. Never rejects. */
+  async recall(visitor: Visitor, protocolVersion: string | undefined): Promise<Told | undefined> {
+    const { sessions, store } = this.#parts;
+    const mark = sessions.index.fingerprintOf(visitor);
+    const here = sessions.traces.lastOf(mark);
+    if (here !== undefined) return here;
+    const trace = await store.trace(mark).catch(() => undefined);
+    if (trace?.initialize !== undefined) return { initialize: trace.initialize };
+    if (protocolVersion === undefined) return undefined;
+    const clientInfo = { name: "unknown", version: "0" };
+    return { initialize: { protocolVersion, capabilities: {}, clientInfo } };
+  }
+
+  /**
+   * The session that a message is for, when it is the first on its session. A client that begins in the middle has
+   * lost a session without saying so: its stream is given to that session, or its server is introduced to it anew.
+   */
+  async judgeFirst(session: Session, message: Buffer, envelope: Envelope): Promise<Session> {
+    if (session.hasBegun || isBeginning(message, envelope)) return session;
+    const { sessions } = this.#parts;
+    const visitor = sessions.index.visitorOf(session);
+    if (visitor === undefined) return session;
+    const orphan = only(this.#orphansHere(visitor)) ?? (await this.#claimOnly(visitor));
+    // Another message may have been first meanwhile.
+    if (session.hasBegun || !session.isOpen) return sessions.find(session.id) ?? session;
+    if (orphan?.isOpen === true) {
+      sessions.merge(session, orphan);
+      return orphan;
+    }
+    const told = await this.recall(visitor, undefined);
+    if (told !== undefined && !session.hasBegun) session.introduce(told);
+    return session;
+  }
+
+  /** Answers another instance that looks for a client's session. */
+  seek(mark: string): RelayAnswer {
+    const { sessions, now } = this.#parts;
+    const ofClient = [...sessions.index.ofClient(mark)].filter(
+      (session) => session.isDurable && !session.isLeaving,
+    );
+    const isSettled = (session: Session) => now() - session.streamSince > SETTLED_MS;
+    return {
+      delivery: "delivered",
+      orphans: ofClient.filter((session) => session.orphanedAt !== undefined).map(({ id }) => id),
+      held: ofClient.filter((one) => one.orphanedAt === undefined && isSettled(one)).map(({ id }) => id),
+    };
+  }
+
+  #orphansHere(visitor: Visitor): Session[] {
+    const { index } = this.#parts.sessions;
+    const ofClient = [...index.ofClient(index.fingerprintOf(visitor))];
+    return ofClient.filter(
+      (session) => session.orphanedAt !== undefined && session.isOpen && !session.isLeaving,
+    );
+  }
+
+  async #findById(id: string, caller: string): Promise<Found | undefined> {
+    const { whereabouts, claims } = this.#parts;
+    const relay = this.#parts.relay.current;
+    whereabouts.forget(id);
+    const place = await whereabouts.find(id);
+    if (place === undefined || place.record.caller !== caller) return undefined;
+    if (place.owner === undefined) return this.#foundHere(await claims.claim(place.record));
+    if (relay === undefined || place.owner.relay === undefined) return undefined;
+    const owner = { instanceId: place.owner.id, address: place.owner.relay };
+    const outcome = await relay.send(owner, { kind: "hello", head: {}, bodies: [] }, SEEK_MS);
+    if (outcome.kind === "answered") return { sessionId: id, owner };
+    return outcome.kind === "dead" ? this.#foundHere(await claims.claim(place.record)) : undefined;
+  }
+
+  /** Orphans of living instances come first, since they have lost nothing; then what dead ones left. */
+  async #findByClient(visitor: Visitor): Promise<Found | undefined> {
+    const { sessions, store, claims } = this.#parts;
+    const mark = sessions.index.fingerprintOf(visitor);
+    const trace = await store.trace(mark);
+    const mine = this.seek(mark) as { orphans: string[]; held: string[] };
+    const orphans: Found[] = mine.orphans.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
+    const held: Found[] = mine.held.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
+    const { left, owners } = await this.#readRecords(trace?.sessions ?? []);
+    for (const { owner, records } of owners.values()) {
+      const answer = await this.#ask(owner, mark);
+      if (answer === "dead") left.push(...records);
+      else if (answer !== undefined) {
+        orphans.push(...answer.orphans.map((sessionId) => ({ sessionId, owner })));
+        held.push(...answer.held.map((sessionId) => ({ sessionId, owner })));
+      }
+    }
+    if (orphans.length + left.length > 0) {
+      const orphan = only([...orphans, ...left.filter(({ released }) => released === true)]);
+      const one = orphan ?? (orphans.length === 0 ? only(left) : undefined);
+      if (one === undefined) return undefined;
+      return "v" in one ? this.#foundHere(await claims.claim(one)) : one;
+    }
+    // The old socket only looks alive. On a guess by program and address it could be somebody else's.
+    return visitor.clientId === undefined ? undefined : only(held);
+  }
+
+  /** Records of these sessions: those that nobody owns, and those of others by owner. */
+  async #readRecords(ids: readonly string[]) {
+    const { sessions, whereabouts } = this.#parts;
+    const left: SessionRecord[] = [];
+    const owners = new Map<string, { owner: Peer; records: SessionRecord[] }>();
+    const elsewhere = ids.filter((id) => sessions.find(id) === undefined).slice(-MAX_LOOKED_AT);
+    for (const id of elsewhere) whereabouts.forget(id);
+    const places = await Promise.all(elsewhere.map((id) => whereabouts.find(id)));
+    for (const place of places) {
+      if (place === undefined) continue;
+      const { record, owner } = place;
+      if (owner === undefined) left.push(record);
+      else if (owner.relay !== undefined) {
+        const known = owners.get(owner.id);
+        if (known !== undefined) known.records.push(record);
+        else
+          owners.set(owner.id, { owner: { instanceId: owner.id, address: owner.relay }, records: [record] });
+      }
+    }
+    return { left, owners };
+  }
+
+  async #ask(owner: Peer, mark: string): Promise<{ orphans: string[]; held: string[] } | "dead" | undefined> {
+    const relay = this.#parts.relay.current;
+    const outcome = await relay?.send(owner, { kind: "seek", head: { client: mark }, bodies: [] }, SEEK_MS);
+    if (outcome?.kind === "dead") return "dead";
+    if (outcome?.kind !== "answered" || outcome.answer["delivery"] !== "delivered") return undefined;
+    return outcome.answer as unknown as { orphans: string[]; held: string[] };
+  }
+
+  async #claimOnly(visitor: Visitor): Promise<Session | undefined> {
+    const found = await this.findAnywhere(visitor, { last: undefined, protocolVersion: undefined });
+    return found !== undefined && "session" in found && found.session.orphanedAt !== undefined
+      ? found.session
+      : undefined;
+  }
+
+  #foundHere(session: Session | undefined): { session: Session } | undefined {
+    return session && { session };
+  }
+}
+
+function only<T>(candidates: readonly T[]): T | undefined {
+  return candidates.length === 1 ? candidates[0] : undefined;
+}
+
+function isBeginning(message: Buffer, { method }: Envelope): boolean {
+  return (method !== undefined && FIRST_METHODS.has(method)) || message.includes(MODERN_MARK);
+}

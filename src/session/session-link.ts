@@ -1,0 +1,183 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { GatewayError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import type { Link, LinkEnd, Upstream } from "../upstream/upstream.ts";
+import { answersReplay, type Handshake } from "./handshake.ts";
+
+export interface SessionLinkParts {
+  upstream: Upstream;
+  /** What a fresh link is told; changes as the client speaks. */
+  handshake: Handshake;
+  /** How long the server may take to be started and to answer the replayed `initialize`, in ms. */
+  startMs: number;
+  /** How often within a minute a server that ended by itself is started again. */
+  restarts: number;
+  log: Log;
+  /** Monotonic time in ms. */
+  now: () => number;
+  /** Whether the client is far enough for a server that ended by itself to be replaced. */
+  mayRestart(): boolean;
+  onMessage(message: Buffer): void;
+  /** A server that was told the handshake anew has this for the client. */
+  onAnnouncement(message: Buffer): void;
+  /** The server ended by itself and is being started again: what it was asked is lost. */
+  onLost(): void;
+  /** The link has ended for good. */
+  onEnd(end: Exclude<LinkEnd, "closed">): void;
+}
+
+const RESTART_WINDOW_MS = 60_000;
+const MAX_BACKOFF_MS = 30_000;
+
+/**
+ * A session's way to its server: opened with the first message, told the handshake when the client has given it to an
+ * earlier link, and opened again when the server ends by itself.
+ */
+export class SessionLink {
+  readonly #parts: SessionLinkParts;
+  readonly #gone = new AbortController();
+  #link: Link | undefined;
+  #opening: Promise<Link> | undefined;
+  #isPaused = false;
+  #restartedAt: number[] = [];
+
+  constructor(parts: SessionLinkParts) {
+    this.#parts = parts;
+  }
+
+  /** Gives one message, on one line, to the server; opens the link when there is none. As `Link.send`. */
+  send(line: Buffer): Promise<void> | undefined {
+    if (this.#link !== undefined) return this.#link.send(line);
+    // The order of these continuations is the order of the messages.
+    return (this.#opening ?? this.#open()).then((link) => link.send(line));
+  }
+
+  /** Tells the server if there is one; it is not started for this. */
+  tell(line: Buffer): void {
+    // A server that is stuck cannot be told.
+    this.#link?.send(line)?.catch(() => undefined);
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#link?.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#link?.resume();
+  }
+
+  /** Ends the link. Resolves when nothing of it is left. */
+  async close(): Promise<void> {
+    this.#gone.abort();
+    const link = await this.#opening?.catch(() => undefined);
+    await link?.close();
+  }
+
+  #open(): Promise<Link> {
+    const { log, onEnd } = this.#parts;
+    const signal = AbortSignal.any([this.#gone.signal, AbortSignal.timeout(this.#parts.startMs)]);
+    return this.#use(
+      this.#start(signal).catch((error: unknown) => {
+        this.#opening = undefined;
+        if (this.#gone.signal.aborted) throw new GatewayError("session_not_found", { cause: error });
+        if (signal.aborted) throw new GatewayError("upstream_queue_full", { cause: error });
+        if (error instanceof GatewayError && error.reason !== "upstream_start_failed") throw error;
+        if (!(error instanceof GatewayError)) log.warn({ err: error }, "fresh link not usable");
+        onEnd("upstream_start_failed");
+        throw new GatewayError("upstream_start_failed", { cause: error });
+      }),
+    );
+  }
+
+  #use(opening: Promise<Link>): Promise<Link> {
+    this.#opening = opening.then((link) => {
+      if (this.#isPaused) link.pause();
+      // Not set before this turn is over, lest a message overtake those that wait for the promise.
+      queueMicrotask(() => {
+        if (this.#opening === used) this.#link = link;
+      });
+      return link;
+    });
+    const used = this.#opening;
+    return used;
+  }
+
+  #start(signal: AbortSignal): Promise<Link> {
+    const { upstream, handshake, onMessage } = this.#parts;
+    if (handshake.isKnown) return this.#startAnew(signal);
+    const onEnd = (end: LinkEnd) => this.#ended(end);
+    return upstream.open({ onMessage, onEnd }, signal);
+  }
+
+  /** Starts the server and tells it the handshake. Rejects when it ends, or refuses, before that is done. */
+  async #startAnew(signal: AbortSignal): Promise<Link> {
+    const { upstream, handshake, onMessage, onAnnouncement } = this.#parts;
+    let isTold = false;
+    let answered: (message: Buffer) => void;
+    let failed: (error: unknown) => void;
+    const answer = new Promise<Buffer>((resolve, reject) => ([answered, failed] = [resolve, reject]));
+    answer.catch(() => undefined);
+    signal.addEventListener("abort", () => failed(signal.reason), { once: true });
+    const link = await upstream.open(
+      {
+        onMessage: (message) => {
+          if (!isTold && answersReplay(message)) answered(message);
+          else onMessage(message);
+        },
+        onEnd: (end) => {
+          failed(new GatewayError("upstream_exited"));
+          if (isTold) this.#ended(end);
+        },
+      },
+      signal,
+    );
+    try {
+      const announcements = await handshake.replay((message) => link.send(message), answer);
+      isTold = true;
+      announcements.forEach(onAnnouncement);
+      return link;
+    } catch (error) {
+      await link.close();
+      throw error;
+    }
+  }
+
+  #ended(end: LinkEnd): void {
+    if (end === "closed" || this.#gone.signal.aborted) return;
+    this.#link = undefined;
+    const { mayRestart, onLost, onEnd } = this.#parts;
+    if (end !== "upstream_exited" || !mayRestart() || this.#backoff() === undefined) return onEnd(end);
+    this.#use(this.#startAgain()).catch(() => undefined);
+    onLost();
+  }
+
+  async #startAgain(): Promise<Link> {
+    const { log, now, startMs, onEnd } = this.#parts;
+    for (;;) {
+      const backoff = this.#backoff();
+      if (backoff === undefined) {
+        onEnd("upstream_exited");
+        throw new GatewayError("upstream_exited");
+      }
+      this.#restartedAt.push(now());
+      await delay(backoff, undefined, { signal: this.#gone.signal });
+      log.warn({ event: "upstream_restarted" }, "the server ended by itself: starting it again");
+      try {
+        return await this.#startAnew(AbortSignal.any([this.#gone.signal, AbortSignal.timeout(startMs)]));
+      } catch (error) {
+        if (this.#gone.signal.aborted) throw new GatewayError("session_not_found", { cause: error });
+      }
+    }
+  }
+
+  /** How long to wait before the next start, in ms: none at first, then a second, doubling. Undefined when there were too many. */
+  #backoff(): number | undefined {
+    const { now, restarts } = this.#parts;
+    this.#restartedAt = this.#restartedAt.filter((at) => at > now() - RESTART_WINDOW_MS);
+    const count = this.#restartedAt.length;
+    if (count >= restarts) return undefined;
+    return count === 0 ? 0 : Math.min(1000 * 2 ** (count - 1), MAX_BACKOFF_MS);
+  }
+}

@@ -1,0 +1,96 @@
+import type { ClientRecord } from "./history.ts";
+
+/** Why a POST was not accepted. Status 0: its connection broke. */
+export interface PostFailure {
+  status: number;
+  reason: string | undefined;
+}
+
+type Fetch = (url: string | URL, init?: RequestInit) => Promise<Response>;
+
+/**
+ * A `fetch` for an SDK transport that notes how each stream was answered, and which call's POST was refused: the errors
+ * of the SDKs do not say it in one way.
+ */
+export function watchFetch(
+  record: ClientRecord,
+  failures: Map<string, PostFailure>,
+  retryMs: number | undefined,
+): Fetch {
+  return async (url, init) => {
+    const isStream = (init?.method ?? "GET") === "GET";
+    const nonce = isStream ? undefined : nonceOf(init?.body);
+    let response: Response;
+    try {
+      response = await fetch(url, init);
+    } catch (error) {
+      if (isStream) record.streams.push({ at: Date.now(), status: 0 });
+      else if (nonce !== undefined) failures.set(nonce, { status: 0, reason: reasonOf(error) });
+      throw error;
+    }
+    if (isStream) {
+      record.streams.push({ at: Date.now(), status: response.status });
+      return retryMs === undefined ? response : withRetry(response, retryMs);
+    }
+    if (!response.ok && nonce !== undefined) {
+      const body = (await response
+        .clone()
+        .json()
+        .catch(() => ({}))) as { reason?: string };
+      failures.set(nonce, { status: response.status, reason: body.reason });
+    }
+    return response;
+  };
+}
+
+function nonceOf(body: unknown): string | undefined {
+  if (typeof body !== "string") return undefined;
+  const { params } = JSON.parse(body) as { params?: { arguments?: { nonce?: string } } };
+  return params?.arguments?.nonce;
+}
+
+function reasonOf(error: unknown): string {
+  const { cause, message } = error as { cause?: { code?: string }; message?: string };
+  return cause?.code ?? message ?? "";
+}
+
+/** The same response with another `retry:` in its first piece. */
+function withRetry(response: Response, retryMs: number): Response {
+  if (response.status !== 200 || response.body === null) return response;
+  let isFirst = true;
+  const rewrite = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      if (!isFirst) return controller.enqueue(chunk);
+      isFirst = false;
+      const text = Buffer.from(chunk).toString("latin1");
+      controller.enqueue(Buffer.from(text.replace(/^retry: ?\d+/m, `retry: ${retryMs}`), "latin1"));
+    },
+  });
+  const body = response.body.pipeThrough(rewrite);
+  const copy = new Response(body, { status: 200, headers: response.headers });
+  // The SDKs look where a response came from, which a made one does not say.
+  Object.defineProperty(copy, "url", { value: response.url });
+  return copy;
+}
+
+interface WireMessage {
+  id?: string | number;
+  method?: string;
+  params?: { data?: { pid: number; number: number } };
+}
+
+/** Notes what comes on the wire, before the SDK drops what it thinks it need not show. */
+export function observe(transport: object, record: ClientRecord): void {
+  const wire = transport as { onmessage?: (message: unknown) => void };
+  const { onmessage } = wire;
+  wire.onmessage = (seen) => {
+    const { id, method, params } = seen as WireMessage;
+    if (method === undefined && id !== undefined)
+      record.wireAnswers.set(id, (record.wireAnswers.get(id) ?? 0) + 1);
+    else if (id !== undefined && method !== "ping") record.asked.push(String(id));
+    else if (method === "notifications/message" && params?.data !== undefined)
+      record.notifications.push({ pid: params.data.pid, number: params.data.number });
+    else if (method?.endsWith("/list_changed")) record.listChanged += 1;
+    onmessage?.(seen);
+  };
+}

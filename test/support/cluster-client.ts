@@ -1,0 +1,138 @@
+import { Client as ClientV2, SSEClientTransport as SseTransportV2 } from "@modelcontextprotocol/client";
+import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
+import { SSEClientTransport as SseTransportV1 } from "@modelcontextprotocol/sdk/client/sse.js";
+import {
+  CreateMessageRequestSchema,
+  CallToolResultSchema,
+  EmptyResultSchema,
+  ListRootsRequestSchema,
+} from "@modelcontextprotocol/sdk/types.js";
+import type { CallRecord, History, Outcome } from "./history.ts";
+import { showKey, type SdkVersion } from "./sdk-clients.ts";
+import { observe, watchFetch, type PostFailure } from "./cluster-client-wire.ts";
+
+/** A real SDK client of which everything is written into a history. */
+export interface WatchedClient {
+  readonly name: string;
+  /** Calls a tool of the ledger server. Never rejects: the outcome tells. */
+  call(tool: string, given?: Record<string, unknown>, timeoutMs?: number): Promise<Outcome>;
+  /** Sends a request that has no tool's nonce, such as `logging/setLevel`. */
+  request(method: string, params?: Record<string, unknown>): Promise<unknown>;
+  /** Errors that the transport reported so far. */
+  errors(): readonly Error[];
+  /** Ends the client, and with it its stream. */
+  close(): Promise<void>;
+}
+
+export interface WatchOptions {
+  version: SdkVersion;
+  baseUrl: string;
+  history: History;
+  /** Of its record, its `clientInfo` and, where `clientId` says nothing else, its URL. Different for each client. */
+  name: string;
+  /** By which it is recognised when it returns; null to show none. */
+  clientId?: string | null;
+  /** Reconnects so fast instead of when the gateway says; a story with a thousand cuts would take an hour. */
+  retryMs?: number;
+}
+
+const CALL_MS = 60_000;
+const CAPABILITIES = { sampling: {}, roots: {} };
+
+const sampled = () => ({
+  model: "none",
+  role: "assistant" as const,
+  content: { type: "text" as const, text: "said" },
+});
+const roots = { roots: [{ uri: "file:///here", name: "here" }] };
+
+interface Sdk {
+  callTool(params: { name: string; arguments: Record<string, unknown> }, timeoutMs: number): Promise<unknown>;
+  request(method: string, params: Record<string, unknown>): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+/** Connects a client of the named SDK, which answers what servers ask, through `initialize`. */
+export async function connectWatched(options: WatchOptions): Promise<WatchedClient> {
+  const { version, baseUrl, history, name, clientId = name, retryMs } = options;
+  const { url, headers } = showKey(baseUrl, "header");
+  if (clientId !== null) url.searchParams.set("clientId", clientId);
+  const record = history.client(name);
+  const failures = new Map<string, PostFailure>();
+  const errors: Error[] = [];
+  const transportOptions = { requestInit: { headers }, fetch: watchFetch(record, failures, retryMs) };
+  const info = { name, version: "1.0.0" };
+  let sdk: Sdk;
+
+  if (version === "v1") {
+    const client = new ClientV1(info, { capabilities: CAPABILITIES });
+    client.setRequestHandler(CreateMessageRequestSchema, sampled);
+    client.setRequestHandler(ListRootsRequestSchema, () => roots);
+    client.onerror = (error) => errors.push(error);
+    const transport = new SseTransportV1(url, transportOptions);
+    await client.connect(transport as Parameters<typeof client.connect>[0]);
+    observe(transport, record);
+    sdk = {
+      callTool: (params, timeout) => client.callTool(params, CallToolResultSchema, { timeout }),
+      request: (method, params) =>
+        client.request({ method, params } as Parameters<typeof client.request>[0], EmptyResultSchema),
+      close: () => client.close(),
+    };
+  } else {
+    const client = new ClientV2(info, { capabilities: CAPABILITIES });
+    client.setRequestHandler("sampling/createMessage", sampled);
+    client.setRequestHandler("roots/list", () => roots);
+    client.onerror = (error) => errors.push(error);
+    const transport = new SseTransportV2(url, transportOptions);
+    await client.connect(transport);
+    observe(transport, record);
+    sdk = {
+      callTool: (params, timeout) => client.callTool(params, { timeout }),
+      request: (method, params) => client.request({ method, params } as Parameters<typeof client.request>[0]),
+      close: () => client.close(),
+    };
+  }
+
+  let calls = 0;
+  async function call(
+    tool: string,
+    given: Record<string, unknown> = {},
+    timeoutMs = CALL_MS,
+  ): Promise<Outcome> {
+    const nonce = `${name}-${(calls += 1)}`;
+    const one: CallRecord = history.start(name, nonce, tool);
+    const outcome = await sdk
+      .callTool({ name: tool, arguments: { ...given, nonce } }, timeoutMs)
+      .then((result) => resultOutcome(result, record.lastSent))
+      .catch((error: unknown) => failureOutcome(error, failures.get(nonce)));
+    history.end(one, outcome);
+    return outcome;
+  }
+  return {
+    name,
+    call,
+    request: (method, params = {}) => sdk.request(method, params),
+    errors: () => errors,
+    close: () => sdk.close(),
+  };
+}
+
+function resultOutcome(result: unknown, lastSent: Map<number, number>): Outcome {
+  const [block] = (result as { content: { text?: string }[] }).content;
+  const said = JSON.parse(block?.text ?? "{}") as { nonce: string; pid: number; last?: number };
+  if (said.last !== undefined) lastSent.set(said.pid, Math.max(said.last, lastSent.get(said.pid) ?? 0));
+  return { kind: "result", nonce: said.nonce, pid: said.pid };
+}
+
+/** Both SDKs throw errors with a `code`, the first a number for everything, the second a word for what is its own. */
+function failureOutcome(error: unknown, failure: PostFailure | undefined): Outcome {
+  if (failure !== undefined) return { kind: "refused", ...failure };
+  const { code, data, message } = error as { code?: unknown; data?: { reason?: string }; message?: string };
+  const isTimeout = code === "REQUEST_TIMEOUT" || (code === -32001 && data?.reason === undefined);
+  if (isTimeout && /timed out/i.test(message ?? "")) return { kind: "timeout" };
+  return {
+    kind: "error",
+    code: typeof code === "number" ? code : 0,
+    reason: data?.reason ?? (typeof code === "number" ? undefined : String(code ?? message)),
+  };
+}
