@@ -22,7 +22,7 @@ import { Elsewhere } from "./session/elsewhere.ts";
 import { startHeartbeat } from "./session/heartbeat.ts";
 import { PostTokens } from "./session/post-token.ts";
 import { Reception } from "./session/reception.ts";
-import type { SessionLimits } from "./session/session.ts";
+import type { SessionLimits } from "./session/session-parts.ts";
 import { Sessions } from "./session/sessions.ts";
 import { Whereabouts } from "./session/whereabouts.ts";
 import type { SessionStore } from "./session-store/session-store.ts";

@@ -166,6 +166,12 @@ export function errorResponse(id: string, code: number, message: string, reason:
   );
 }
 
+/** A notice that a request, whose id is given as JSON text, is not waited for any more. */
+export function cancelled(id: string, reason: string): Buffer {
+  const params = `{"requestId":${id},"reason":${JSON.stringify(reason)}}`;
+  return Buffer.from(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":${params}}`);
+}
+
 /** The index of a known key spelled exactly so, or -1. */
 function knownKey(bytes: Buffer, start: number, end: number): number {
   switch (end - start) {

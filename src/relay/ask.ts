@@ -23,7 +23,9 @@ export async function ask({
 }: AskOptions): Promise<RelayOutcome> {
   const deadline = performance.now() + deadlineMs;
   const left = (): number => Math.max(0, deadline - performance.now());
-  const publishOnce = (): Promise<Published | RelayOutcome> => Promise.race([outcome, publish(left())]);
+  /** How long the first try may take: a second one needs its time too. */
+  const firstLeft = (): number => Math.max(left() - deadlineMs / 2, left() / 2);
+  const publishOnce = (): Promise<Published | RelayOutcome> => Promise.race([outcome, publish(firstLeft())]);
 
   let published = await publishOnce();
   for (const pauseMs of retryMs) {

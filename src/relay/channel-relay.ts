@@ -22,8 +22,7 @@ export interface ChannelRelayOptions {
   retryMs: readonly number[];
   countsAll: boolean;
   /** See `SelfTestOptions`. */
-  silenceMs: number;
-  echoMs: number;
+  selfTest: { silenceMs: number; echoMs: number };
   /** How long opening waits for the first connection. */
   openMs: number;
 }
@@ -43,7 +42,7 @@ interface Asked {
  * when the store is away it resolves all the same, and goes on trying.
  */
 export async function openChannelRelay(options: ChannelRelayOptions): Promise<Relay> {
-  const { kind, channels, prefix, instanceId, key, log, events, countsAll, retryMs, echoMs } = options;
+  const { kind, channels, prefix, instanceId, key, log, events, countsAll, retryMs } = options;
   const inbox = createInbox({ instanceId, key, log, events });
   const lapses = watchLapses(events.onLapse);
   const warn = createRareLog(log);
@@ -55,10 +54,9 @@ export async function openChannelRelay(options: ChannelRelayOptions): Promise<Re
   const open = new Promise<void>((resolve) => (opened = resolve));
 
   const selfTest = createSelfTest({
-    silenceMs: options.silenceMs,
-    echoMs,
+    ...options.selfTest,
     say: async () => {
-      const published = await channels.publish(channelOf(instanceId), "ping", echoMs);
+      const published = await channels.publish(channelOf(instanceId), "ping", options.selfTest.echoMs);
       if (published === "unreachable") return "mute";
       return published === 0 && countsAll ? "deaf" : "said";
     },

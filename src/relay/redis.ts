@@ -16,8 +16,8 @@ export interface RedisRelayOptions {
   key: RelayKey;
   log: Log;
   events: RelayEvents;
-  /** How long nothing may arrive before the connection is tested, in ms; 10 s by default. */
-  silenceMs?: number;
+  /** After how many ms of silence it is looked whether we still hear, and how long that may take; 10 s and 2 s by default. */
+  selfTest?: { silenceMs: number; echoMs: number };
 }
 
 const MAX_RECONNECT_MS = 2000;
@@ -148,7 +148,7 @@ function failed(error: Error): Published {
 
 /** Instances call each other through Redis's publish and subscribe, on two connections of their own. */
 export function openRedisRelay(options: RedisRelayOptions): Promise<Relay> {
-  const { prefix, instanceId, key, log, events, silenceMs = 10_000 } = options;
+  const { prefix, instanceId, key, log, events, selfTest } = options;
   return openChannelRelay({
     kind: "redis",
     channels: openRedisChannels(options),
@@ -160,8 +160,7 @@ export function openRedisRelay(options: RedisRelayOptions): Promise<Relay> {
     helloMs: 1000,
     retryMs: [100, 200, 400, 800],
     countsAll: options.nodes.length === 1,
-    silenceMs,
-    echoMs: 2000,
+    selfTest: selfTest ?? { silenceMs: 10_000, echoMs: 2000 },
     openMs: 1000,
   });
 }

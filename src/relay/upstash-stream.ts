@@ -64,7 +64,7 @@ export function openUpstashStream({ url, token, channel, events, log }: UpstashS
       onLine: (line) => takeLine(line.toString()),
       onTooLong: () => ending.abort(),
     });
-    if (statusCode !== 200) body.destroy();
+    if (statusCode !== 200) await body.dump();
     else for await (const chunk of body) if (!ending.signal.aborted) lines.push(chunk as Buffer);
     throw Object.assign(new Error("the stream ended"), {
       code: statusCode === 200 ? "ended" : `HTTP_${statusCode}`,

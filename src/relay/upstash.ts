@@ -20,8 +20,8 @@ export interface UpstashRelayOptions {
   key: RelayKey;
   log: Log;
   events: RelayEvents;
-  /** How long nothing may arrive before the stream is tested, in ms; 45 s by default. Each test is one billed command. */
-  silenceMs?: number;
+  /** After how many ms of silence it is looked whether we still hear, and how long that may take; 45 s and 5 s by default, one billed command. */
+  selfTest?: { silenceMs: number; echoMs: number };
 }
 
 const CONNECTIONS = 16;
@@ -98,7 +98,7 @@ function openUpstashChannels({ log, ...options }: UpstashRelayOptions): Channels
  * ConfigError when `url` is none.
  */
 export async function openUpstashRelay(options: UpstashRelayOptions): Promise<Relay> {
-  const { prefix, instanceId, key, log, events, silenceMs = 45_000 } = options;
+  const { prefix, instanceId, key, log, events, selfTest } = options;
   return openChannelRelay({
     kind: "upstash",
     channels: openUpstashChannels(options),
@@ -110,8 +110,7 @@ export async function openUpstashRelay(options: UpstashRelayOptions): Promise<Re
     helloMs: 5000,
     retryMs: [500, 1000],
     countsAll: true,
-    silenceMs,
-    echoMs: 5000,
+    selfTest: selfTest ?? { silenceMs: 45_000, echoMs: 5000 },
     openMs: 3000,
   });
 }

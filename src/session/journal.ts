@@ -1,7 +1,7 @@
 import { scanMessage } from "../protocol/json-rpc.ts";
 import type { JournalChange, SessionStore } from "../session-store/session-store.ts";
 import type { Log } from "../log.ts";
-import type { Inheritance } from "./session.ts";
+import type { Inheritance } from "./session-parts.ts";
 import type { Sent } from "./outbox.ts";
 import type { Unanswered } from "./requests.ts";
 
@@ -156,7 +156,7 @@ export function decodeInheritance(entries: ReadonlyMap<string, Buffer>): Inherit
       const envelope = scanMessage(bytes);
       if (typeof envelope === "string" || !Number.isSafeInteger(Number(rest))) continue;
       const { kind, id } = envelope;
-      messages.push({ sequence: Number(rest), message: bytes, kind, id, takenAt: Infinity });
+      messages.push({ sequence: Number(rest), message: bytes, kind, id, takenAt: Infinity, taken: 0 });
     } else if (name.startsWith("r:")) {
       const envelope = scanMessage(bytes);
       const isWhole = typeof envelope !== "string" && envelope.kind === "request" && envelope.id === rest;

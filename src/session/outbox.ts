@@ -22,8 +22,10 @@ export type Sendable = Pick<Envelope, "kind" | "id">;
 export interface Sent extends Sendable {
   readonly sequence: number;
   readonly message: Buffer;
-  /** When the socket took it. */
+  /** When the socket took it; Infinity until then. */
   takenAt: number;
+  /** How many sockets have taken it. */
+  taken: number;
 }
 
 /** Messages that the socket took may still be lost with it, so the latest are kept for a while: this many, so long. */
@@ -100,6 +102,9 @@ export class Outbox {
 
   /** The stream is over; what comes from now on waits. */
   detach(): void {
+    // One that we ended ourselves, with all taken, has brought everything before its end.
+    if (this.#isEnding && this.#taken === this.#written) this.#forgetKept();
+    this.#isEnding = false;
     this.#stream = undefined;
     this.#blockedSince = undefined;
     while (this.#written > this.#taken) {
@@ -121,7 +126,7 @@ export class Outbox {
   /** Sends one message, on one line, to the client. The sequence number that it got. */
   push(message: Buffer, { kind, id }: Sendable): number {
     this.#sequence += 1;
-    const sent = { sequence: this.#sequence, message, kind, id, takenAt: Infinity };
+    const sent = { sequence: this.#sequence, message, kind, id, takenAt: Infinity, taken: 0 };
     const goesOut = this.#canWrite() && this.#written === this.#entries.length;
     this.#entries.push(sent);
     if (goesOut) this.#write(sent);
@@ -138,6 +143,7 @@ export class Outbox {
     const sent = this.#entries[this.#taken];
     if (sent === undefined || this.#taken === this.#written) return undefined;
     sent.takenAt = this.#parts.now();
+    sent.taken += 1;
     this.#taken += 1;
     this.#keptBytes += sent.message.length;
     while (this.#taken - this.#head > KEPT || this.#isKeptTooMuch()) this.#forgetOldest();
@@ -210,6 +216,10 @@ export class Outbox {
 
   #isKeptTooMuch(): boolean {
     return this.#keptBytes > this.#parts.pauseBytes && this.#taken - this.#head > 1;
+  }
+
+  #forgetKept(): void {
+    while (this.#head < this.#taken) this.#forgetOldest();
   }
 
   #forgetOldest(): void {

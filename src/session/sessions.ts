@@ -11,7 +11,8 @@ import { Journals } from "./journal.ts";
 import { Records } from "./records.ts";
 import { Repeatable } from "./repeatable.ts";
 import { SessionIndex } from "./session-index.ts";
-import { Session, type Inheritance, type SessionEnd, type SessionLimits } from "./session.ts";
+import type { Inheritance, SessionEnd, SessionLimits } from "./session-parts.ts";
+import { Session } from "./session.ts";
 import { Traces } from "./traces.ts";
 
 export interface SessionsParts {

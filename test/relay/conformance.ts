@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createRelayKey, sealAnswer, sealAsk, type Sealed } from "../../src/relay/envelope.ts";
-import type { Peer, Relay, RelayAnswer, RelayMessage } from "../../src/relay/relay.ts";
+import type { Peer, Relay, RelayAnswer, RelayMessage, RelayOutcome } from "../../src/relay/relay.ts";
+import { eventually } from "../support/eventually.ts";
 import { alterations, untimely } from "./forge.ts";
 import { openRelay, SECRET, type Where, type Who } from "./instances.ts";
 import { spawnPeer } from "./spawn-peer.ts";
@@ -104,8 +105,9 @@ export function describeRelay(name: string, connect: () => Promise<Way>): void {
       for (const message of messages) {
         expect(await sender.send(peer, message, DEADLINE_MS)).toMatchObject({ kind: "answered" });
       }
-      expect(two.done.map(({ message }) => message)).toEqual(messages);
-      expect(two.done[2]?.message.bodies[0]?.equals(large)).toBe(true);
+      const got = two.done.map(({ message }) => message);
+      expect(got.slice(0, 2)).toEqual(messages.slice(0, 2));
+      expect(got[2]?.bodies[0]?.equals(large)).toBe(true);
     });
 
     test("works both ways at once, and to oneself", async () => {
@@ -128,9 +130,7 @@ export function describeRelay(name: string, connect: () => Promise<Way>): void {
     test("has each of 1,000 messages carried out once, and gives each its own answer", async () => {
       const { sender, peer, two } = await pair(recorder((_from, { kind }) => ({ kind })));
       const kinds = Array.from({ length: 1000 }, (_, at) => `${at}`);
-      const outcomes = await Promise.all(
-        kinds.map((kind) => sender.send(peer, aMessage({ kind }), 20_000)),
-      );
+      const outcomes = await Promise.all(kinds.map((kind) => sender.send(peer, aMessage({ kind }), 20_000)));
       expect(outcomes).toEqual(kinds.map((kind) => ({ kind: "answered", answer: { kind } })));
       expect(two.kinds().toSorted()).toEqual(kinds.toSorted());
     });
@@ -149,7 +149,10 @@ export function describeRelay(name: string, connect: () => Promise<Way>): void {
       for (const [what, altered] of alterations(sealed)) {
         await inject(peer, altered);
         await sender.send(peer, aMessage({ kind: "next" }), DEADLINE_MS);
-        expect(two.kinds().filter((kind) => kind !== "next"), what).toEqual([]);
+        expect(
+          two.kinds().filter((kind) => kind !== "next"),
+          what,
+        ).toEqual([]);
       }
       await inject(peer, sealed);
       await sender.send(peer, aMessage({ kind: "last" }), DEADLINE_MS);
@@ -216,7 +219,9 @@ export function describeRelay(name: string, connect: () => Promise<Way>): void {
       const first = await sender.send(peer, aMessage({ kind: "before" }), DEADLINE_MS);
       expect(first).toMatchObject({ kind: "answered", answer: { done: ["before"], lapses: 0 } });
       peer.freeze();
-      const frozen = ["late 1", "late 2", "late 3"].map((kind) => sender.send(peer, aMessage({ kind }), 1600));
+      const frozen = ["late 1", "late 2", "late 3"].map((kind) =>
+        sender.send(peer, aMessage({ kind }), 1600),
+      );
       expect(await Promise.all(frozen)).toEqual(frozen.map(() => ({ kind: "unknown" })));
       peer.thaw();
       for (const kind of ["after 1", "after 2", "after 3"]) {
@@ -251,6 +256,32 @@ export function describeRelay(name: string, connect: () => Promise<Way>): void {
       expect(two.kinds()).toEqual(["first", "lost"]);
     });
 
+    test("FLT-05 tells the truth of each message while connections break, and works when they hold", async () => {
+      const made = await way();
+      const two = recorder();
+      const lossy = await made.openLossy(recorder(), two);
+      onTestFinished(async () => void (await Promise.all([lossy.sender.close(), lossy.peer.close()])));
+      const peer = { instanceId: two.instanceId, address: lossy.peer.address };
+      const sends: Promise<[string, RelayOutcome["kind"]]>[] = [];
+      for (let at = 0; at < 200; at += 1) {
+        const kind = `${at}`;
+        const outcome = lossy.sender.send(peer, aMessage({ kind }), 2000);
+        sends.push(outcome.then((one) => [kind, one.kind]));
+        if (at % 4 === 0) await new Promise(setImmediate);
+        if (at % 10 === 0) lossy.cut();
+      }
+      const outcomes = await Promise.all(sends);
+      await eventually(async () => {
+        const next = await lossy.sender.send(peer, aMessage({ kind: "next" }), DEADLINE_MS);
+        expect(next).toMatchObject({ kind: "answered" });
+      });
+      for (const [kind, outcome] of outcomes) {
+        const times = two.kinds().filter((one) => one === kind).length;
+        const right = { answered: [1], unknown: [0, 1], dead: [0], unreachable: [0] }[outcome];
+        expect(right, `${outcome}, and carried out ${times} times`).toContain(times);
+      }
+    });
+
     test("says unknown when the answer takes longer than the deadline, and gives it to nobody", async () => {
       let release: (answer: RelayAnswer) => void = () => undefined;
       const slow = new Promise<RelayAnswer>((resolve) => (release = resolve));
@@ -271,12 +302,20 @@ export function describeRelay(name: string, connect: () => Promise<Way>): void {
         recorder((_from, { kind }) => (kind === "bad" ? Promise.reject(new Error("no")) : { kind })),
       );
       expect(await sender.send(peer, aMessage({ kind: "bad" }), 300)).toEqual({ kind: "unknown" });
-      expect(await sender.send(peer, aMessage({ kind: "ok" }), DEADLINE_MS)).toMatchObject({ kind: "answered" });
+      expect(await sender.send(peer, aMessage({ kind: "ok" }), DEADLINE_MS)).toMatchObject({
+        kind: "answered",
+      });
     });
 
     test("says unreachable of an address that is not one of its own kind", async () => {
       const { sender, peer } = await pair();
-      for (const address of ["", "pigeon", "http://example.com", "https://127.0.0.1:1", "redis://127.0.0.1"]) {
+      for (const address of [
+        "",
+        "pigeon",
+        "http://example.com",
+        "https://127.0.0.1:1",
+        "redis://127.0.0.1",
+      ]) {
         const outcome = await sender.send({ ...peer, address }, aMessage(), DEADLINE_MS);
         expect([address, outcome]).toEqual([address, { kind: "unreachable" }]);
       }

@@ -20,7 +20,8 @@ export interface Who {
   events: RelayEvents;
   secret?: string;
   log?: Log;
-  silenceMs?: number;
+  prefix?: string;
+  selfTest?: { silenceMs: number; echoMs: number };
 }
 
 /** What a driver needs to be opened; all of it can be told to another process. */
@@ -38,8 +39,8 @@ export const parts = ({ instanceId, events, secret = SECRET, log = createLog("si
 
 /** Opens a relay; for HTTP with a server of its own on 127.0.0.1, which ends with it. */
 export function openRelay(where: Where, who: Who): Promise<Relay> {
-  const silence = who.silenceMs === undefined ? {} : { silenceMs: who.silenceMs };
-  const common = { ...parts(who), prefix: PREFIX, ...silence };
+  const { prefix = PREFIX, selfTest } = who;
+  const common = { ...parts(who), prefix, ...(selfTest && { selfTest }) };
   switch (where.kind) {
     case "http":
       return openHttpInstance(who);

@@ -71,7 +71,11 @@ export function describeJournals(open: Open, openOutside: OpenOutside, isOutside
     const { one } = await open();
     const first = aChange({ a: "1" });
     await one.writeJournals([first], TTL);
-    await one.writeJournals([aChange({ a: "2", b: "3" }, { id: first.id, drop: ["a", "b"] })], TTL);
+    // Large enough for more than one request, where a driver has a limit.
+    const put = { a: "x".repeat(950_000), b: "3" };
+    await one.writeJournals([aChange(put, { id: first.id, drop: ["a", "b"] })], TTL);
+    expect(await one.readJournal(first.id, 0)).toEqual(new Map());
+    await one.writeJournals([aChange({ c: put.a, ...put }, { id: first.id, drop: ["a", "b", "c"] })], TTL);
     expect(await one.readJournal(first.id, 0)).toEqual(new Map());
     await one.writeJournals([first], TTL);
     expect(asTexts(await one.readJournal(first.id, 0))).toEqual({ a: "1" });

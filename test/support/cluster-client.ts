@@ -1,4 +1,8 @@
-import { Client as ClientV2, SSEClientTransport as SseTransportV2 } from "@modelcontextprotocol/client";
+import {
+  Client as ClientV2,
+  SSEClientTransport as SseTransportV2,
+  type RequestMethod,
+} from "@modelcontextprotocol/client";
 import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { SSEClientTransport as SseTransportV1 } from "@modelcontextprotocol/sdk/client/sse.js";
 import {
@@ -37,6 +41,7 @@ export interface WatchOptions {
 }
 
 const CALL_MS = 60_000;
+const CONNECT_MS = 20_000;
 const CAPABILITIES = { sampling: {}, roots: {} };
 
 const sampled = () => ({
@@ -70,7 +75,7 @@ export async function connectWatched(options: WatchOptions): Promise<WatchedClie
     client.setRequestHandler(ListRootsRequestSchema, () => roots);
     client.onerror = (error) => errors.push(error);
     const transport = new SseTransportV1(url, transportOptions);
-    await client.connect(transport as Parameters<typeof client.connect>[0]);
+    await client.connect(transport as Parameters<typeof client.connect>[0], { timeout: CONNECT_MS });
     observe(transport, record);
     sdk = {
       callTool: (params, timeout) => client.callTool(params, CallToolResultSchema, { timeout }),
@@ -84,11 +89,11 @@ export async function connectWatched(options: WatchOptions): Promise<WatchedClie
     client.setRequestHandler("roots/list", () => roots);
     client.onerror = (error) => errors.push(error);
     const transport = new SseTransportV2(url, transportOptions);
-    await client.connect(transport);
+    await client.connect(transport, { timeout: CONNECT_MS });
     observe(transport, record);
     sdk = {
       callTool: (params, timeout) => client.callTool(params, { timeout }),
-      request: (method, params) => client.request({ method, params } as Parameters<typeof client.request>[0]),
+      request: (method, params) => client.request({ method: method as RequestMethod, params }),
       close: () => client.close(),
     };
   }
@@ -133,6 +138,7 @@ function failureOutcome(error: unknown, failure: PostFailure | undefined): Outco
   return {
     kind: "error",
     code: typeof code === "number" ? code : 0,
-    reason: data?.reason ?? (typeof code === "number" ? undefined : String(code ?? message)),
+    reason:
+      data?.reason ?? (typeof code === "number" ? undefined : typeof code === "string" ? code : message),
   };
 }

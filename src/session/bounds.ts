@@ -1,0 +1,44 @@
+import type { SessionEnd, SessionLimits } from "./session-parts.ts";
+
+/** What the bounds of a session are judged by. Times are of its own clock, in ms. */
+export interface Standing {
+  openedAt: number;
+  hasBegun: boolean;
+  /** Since when it has had no stream. */
+  orphanedAt: number | undefined;
+  /** When a message last went either way. */
+  activeAt: number;
+  inFlight: number;
+  /** When the stream stopped taking messages, while it does not. */
+  blockedSince: number | undefined;
+  /** Bytes that the client has not taken. */
+  pendingBytes: number;
+  /** When the present stream was attached. */
+  streamSince: number;
+  /** Whether the socket has taken all there is. */
+  isQuiet: boolean;
+}
+
+/** A reader that lags must take at least 32 KiB a second. */
+const SLOW_READER_BYTES_PER_MS = 32;
+/** Silence that makes a moment quiet enough for a stream to be ended. */
+const QUIET_MS = 500;
+
+/** The bound that a session has outlived. */
+export function overdue(standing: Standing, limits: SessionLimits, now: number): SessionEnd | undefined {
+  const { openedAt, hasBegun, orphanedAt, activeAt, inFlight, blockedSince, pendingBytes } = standing;
+  if (!hasBegun && now - openedAt >= limits.firstPostMs) return "no_first_message";
+  if (orphanedAt !== undefined && now - orphanedAt >= limits.orphanMs) return "client_gone";
+  if (inFlight === 0 && now - activeAt >= limits.idleMs) return "idle";
+  if (blockedSince === undefined) return undefined;
+  const allowed = limits.slowReaderMs + pendingBytes / SLOW_READER_BYTES_PER_MS;
+  return now - blockedSince >= allowed ? "slow_reader" : undefined;
+}
+
+/** Whether the stream is old, and this a good moment to end it. From a fifth before its age on, quiet moments are good. */
+export function isStreamDue(standing: Standing, { streamMaxAgeMs }: SessionLimits, now: number): boolean {
+  const { streamSince, inFlight, isQuiet, activeAt, orphanedAt } = standing;
+  const age = now - streamSince;
+  if (streamMaxAgeMs === 0 || age < streamMaxAgeMs * 0.8 || orphanedAt !== undefined) return false;
+  return age >= streamMaxAgeMs || (inFlight === 0 && isQuiet && now - activeAt > QUIET_MS);
+}

@@ -1,0 +1,226 @@
+import { FAULTS, type Reason } from "../errors.ts";
+import { cancelled, errorResponse, onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
+import { Handshake, isOwnId, type Told } from "./handshake.ts";
+import type { Sendable } from "./outbox.ts";
+import { Requests, type Unanswered } from "./requests.ts";
+import type { SessionEnd, SessionParts } from "./session-parts.ts";
+import { SessionLink } from "./session-link.ts";
+
+export interface ExchangeParts extends SessionParts {
+  /** Sends a message to the client. */
+  push(message: Buffer, sendable: Sendable): void;
+  /** The client's server was told something that a fresh link must be told as well. */
+  tell(told: Told): void;
+  /** The server has ended for good. */
+  end(end: SessionEnd): void;
+}
+
+const NOTIFICATION: Sendable = { kind: "notification", id: undefined };
+
+/**
+ * What client and server have asked each other and not answered yet, over a link that may be replaced. Every request of
+ * the client gets one outcome: its response, or an error.
+ */
+export class Exchange {
+  readonly #parts: ExchangeParts;
+  readonly #requests: Requests;
+  #handshake: Handshake;
+  #link: SessionLink;
+  /** When the server last sent something. */
+  #heardAt = -Infinity;
+  #progressAt = -Infinity;
+  #dropped = 0;
+  #isOver = false;
+
+  constructor(parts: ExchangeParts) {
+    this.#parts = parts;
+    this.#requests = new Requests(parts.limits.inFlight);
+    this.#handshake = new Handshake(parts.told);
+    this.#link = this.#createLink();
+    if (this.#handshake.isKnown) this.#requests.assumeInitialized();
+  }
+
+  /** How many requests of the client are unanswered. */
+  get inFlight(): number {
+    return this.#requests.inFlight;
+  }
+
+  /** Messages of the server that were not forwarded: not JSON-RPC, or answers to nothing. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** When the server last sent something, in ms. */
+  get heardAt(): number {
+    return this.#heardAt;
+  }
+
+  /** Whether the client has introduced itself, so that a fresh link can be told of it. */
+  get isIntroduced(): boolean {
+    return this.#handshake.isKnown;
+  }
+
+  /** Whether this request of the server waits for an answer. */
+  isAsked(id: string): boolean {
+    return this.#requests.isAsked(id);
+  }
+
+  pause(): void {
+    this.#link.pause();
+  }
+
+  resume(): void {
+    this.#link.resume();
+  }
+
+  /** Gives one message of the client to the server. As `Session.deliver`. */
+  deliver(message: Buffer, envelope: Envelope): Promise<void> | undefined {
+    const line = onOneLine(message);
+    switch (envelope.kind) {
+      case "response":
+        return this.#requests.answer(envelope) ? this.#link.send(line) : undefined;
+      case "notification":
+        if (envelope.method === "notifications/cancelled" && envelope.paramsEnd > 0) {
+          const { paramsStart, paramsEnd } = envelope;
+          const id = this.#requests.cancel(message.toString("utf8", paramsStart, paramsEnd));
+          if (id !== undefined) this.#parts.journal?.settled(id);
+        }
+        return this.#link.send(line);
+      case "request":
+        return this.#request(line, envelope);
+    }
+  }
+
+  /** Answers requests that are overdue. */
+  beat(now: number): void {
+    const latest = now - this.#parts.limits.requestTimeoutMs;
+    if (this.#progressAt > latest) return;
+    for (const { id } of this.#requests.takeSentBefore(latest)) {
+      this.#fail(id, "upstream_timeout");
+      this.#link.tell(cancelled(id, "timed out at the gateway"));
+    }
+  }
+
+  /** A fresh link must be told this before the client's first message. */
+  introduce(told: Told): void {
+    this.#handshake = new Handshake(told);
+    this.#link = this.#createLink();
+    this.#requests.assumeInitialized();
+  }
+
+  /** Sends again what may be, to a fresh link, and answers the rest with an error. */
+  resolve(unanswered: readonly Unanswered[]): void {
+    const { repeatable, journal, now } = this.#parts;
+    for (const one of unanswered) {
+      if (!repeatable.allows(one)) {
+        this.#fail(one.id, "upstream_restarted");
+        continue;
+      }
+      this.#requests.reenter({ ...one, sentAt: now() });
+      this.#link.send(one.message as Buffer)?.catch(() => undefined);
+      void journal?.accepted(one.id, one.message as Buffer);
+    }
+  }
+
+  /** Another conversation begins: nothing of the old one is left. */
+  startClean(): void {
+    const old = this.#link;
+    this.#requests.reset();
+    this.#handshake = new Handshake();
+    this.#link = this.#createLink();
+    const { log, id } = this.#parts;
+    old.close().catch((error: unknown) => log.error({ err: error, session: id }, "link did not close"));
+  }
+
+  /** Removes and hands out what the client has asked. */
+  takeUnanswered(): Unanswered[] {
+    return [...this.#requests.takeSentBefore(Infinity)];
+  }
+
+  /** Answers all that the client has asked with a fault. */
+  failAll(reason: Reason): void {
+    for (const { id } of this.takeUnanswered()) this.#fail(id, reason);
+  }
+
+  /** Ends the link. Resolves when nothing of it is left. */
+  close(): Promise<void> {
+    this.#isOver = true;
+    return this.#link.close();
+  }
+
+  #createLink(): SessionLink {
+    const { upstream, limits, log, now, push, end } = this.#parts;
+    const link: SessionLink = new SessionLink({
+      upstream,
+      handshake: this.#handshake,
+      startMs: limits.startMs,
+      restarts: limits.restarts,
+      log,
+      now,
+      mayRestart: () => this.#requests.isInitialized,
+      onMessage: (message) => link === this.#link && this.#receive(message),
+      onAnnouncement: (message) => push(message, NOTIFICATION),
+      onLost: () => link === this.#link && this.#lost(),
+      onEnd: (why) => link === this.#link && end(why),
+    });
+    return link;
+  }
+
+  #request(line: Buffer, envelope: Envelope): Promise<void> | undefined {
+    const { journal, tell, now } = this.#parts;
+    this.#requests.enter(envelope, line, now());
+    const given = () => {
+      if (this.#handshake.note(envelope, line)) tell(this.#handshake.told);
+    };
+    const failed = (error: unknown) => {
+      this.#requests.leave(envelope);
+      journal?.settled(envelope.id as string);
+      throw error;
+    };
+    const sent = this.#link.send(line)?.then(given, failed);
+    const kept = journal?.accepted(envelope.id as string, line);
+    if (sent === undefined) given();
+    return sent === undefined || kept === undefined ? (sent ?? kept) : sent.then(() => kept);
+  }
+
+  #receive(message: Buffer): void {
+    if (this.#isOver) return;
+    const envelope = scanMessage(message);
+    if (typeof envelope === "string") return this.#drop(envelope);
+    this.#heardAt = this.#parts.now();
+    if (envelope.kind === "response") {
+      const asked = this.#requests.settle(envelope);
+      if (asked === undefined) return isOwnId(envelope.id) ? undefined : this.#drop("unasked_answer");
+      if (asked.method === "tools/list" && !envelope.failed) this.#parts.repeatable.learn(message);
+      this.#parts.journal?.settled(asked.id);
+    } else if (envelope.kind === "request") {
+      this.#requests.ask(envelope);
+    } else if (envelope.method === "notifications/progress") {
+      this.#progressAt = this.#heardAt;
+    }
+    this.#parts.push(onOneLine(message), envelope);
+  }
+
+  /** The server was lost with what it was asked, and another is being started. */
+  #lost(): void {
+    for (const id of this.#requests.takeAsked()) {
+      this.#parts.push(cancelled(id, "the server was started again"), NOTIFICATION);
+    }
+    this.resolve(this.takeUnanswered());
+  }
+
+  #drop(why: string): void {
+    this.#dropped += 1;
+    // Told at 1, 2, 4, 8, …: a mad child must not flood the log.
+    if ((this.#dropped & (this.#dropped - 1)) === 0) {
+      const { log, id } = this.#parts;
+      log.warn({ session: id, why, dropped: this.#dropped }, "message of the server not forwarded");
+    }
+  }
+
+  #fail(id: string, reason: Reason): void {
+    const { rpcCode, message } = FAULTS[reason];
+    this.#parts.push(errorResponse(id, rpcCode, message, reason), { kind: "response", id });
+    this.#parts.journal?.settled(id);
+  }
+}

@@ -1,0 +1,34 @@
+import type { Redis } from "ioredis";
+
+interface StoredRecord {
+  id: string;
+  owner: string;
+  epoch: number;
+  initialize?: { clientInfo?: { name?: string } };
+}
+
+/** The records of all sessions, as they stand in Redis. */
+export async function readRecords(db: Redis): Promise<StoredRecord[]> {
+  const keys = await db.keys("mcp:session:*");
+  const texts = keys.length === 0 ? [] : await db.mget(keys);
+  return texts.filter((text) => text !== null).map((text) => JSON.parse(text) as StoredRecord);
+}
+
+/** The instance that owns each client's session, by the name in its `initialize`. */
+export async function ownersByClient(db: Redis): Promise<Map<string, string>> {
+  const records = await readRecords(db);
+  return new Map(records.map(({ initialize, owner }) => [initialize?.clientInfo?.name ?? "", owner]));
+}
+
+/** Takes an instance's lease away, in place of 90 seconds of waiting. */
+export async function expireLease(db: Redis, instanceId: string): Promise<void> {
+  await db.pexpire(`mcp:instance:${instanceId}`, 1);
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
