@@ -39,6 +39,8 @@ export interface RelayPlace {
   /** Digests of the API keys, which all instances have in common. */
   keyDigests: readonly Buffer[];
   events: RelayEvents;
+  /** The door hands what other instances post to this, from the moment it is called. */
+  mount(receive: HttpRelay["receive"]): void;
   log: Log;
 }
 
@@ -46,12 +48,8 @@ export interface RelayPlace {
  * Opens the relay that was chosen. With `auto` instances call each other directly where this one has an address that
  * leads to it, else through the store. Rejects with a ConfigError when the driver that was asked for cannot be had.
  */
-export async function openRelay(
-  relay: RelayConfig,
-  store: StoreConfig,
-  place: RelayPlace,
-): Promise<Relay | HttpRelay> {
-  const { instanceId, host, port, keyDigests, events, log } = place;
+export async function openRelay(relay: RelayConfig, store: StoreConfig, place: RelayPlace): Promise<Relay> {
+  const { instanceId, host, port, keyDigests, events, mount, log } = place;
   const digests = [...keyDigests].sort((one, other) => Buffer.compare(one, other));
   const common = { instanceId, key: createRelayKey([...relay.secrets, ...digests]), events, log };
   if (relay.driver === "auto" || relay.driver === "http") {
@@ -62,6 +60,7 @@ export async function openRelay(
       address !== undefined && (relay.driver === "http" || url !== undefined || !isLocal(address));
     if (isMeant) {
       const http = openHttpRelay({ ...common, address, allow });
+      mount((header, readBody) => http.receive(header, readBody));
       if (await http.prove()) return http;
       await http.close();
     }

@@ -12,9 +12,8 @@ import { createOriginGuard } from "./http/guard-origin.ts";
 import { createReady } from "./http/health.ts";
 import { createOpenStream, retryMs } from "./http/open-stream.ts";
 import { createPostMessage } from "./http/post-message.ts";
-import { createRelayRoute } from "./http/relay-message.ts";
+import { createRelayRoute, type ReceiveRelayed } from "./http/relay-message.ts";
 import type { Log } from "./log.ts";
-import type { HttpRelay } from "./relay/http.ts";
 import type { Relay, RelayMessage } from "./relay/relay.ts";
 import { Carrier } from "./session/carrier.ts";
 import { Claims } from "./session/claims.ts";
@@ -69,7 +68,7 @@ export async function startGateway(
   const whereabouts = new Whereabouts(store, instanceId);
   const now = () => performance.now();
   const claims = new Claims({ instanceId, store, sessions, whereabouts, ...config.session, log });
-  const relay: { current: Relay | HttpRelay | undefined } = { current: undefined };
+  const relay: { current: Relay | undefined } = { current: undefined };
   const common = { instanceId, sessions, store, whereabouts, claims, relay, log, now, retryMs, ...limits };
   const reception = new Reception(common);
   const carrier = new Carrier(common);
@@ -82,11 +81,8 @@ export async function startGateway(
   const door = { sessions, reception, elsewhere, carrier, tokens, authenticator, log, ...http };
   const postMessage = createPostMessage(door);
   const guardOrigin = createOriginGuard(http);
-  const relayMessage = createRelayRoute(async (header, readBody) =>
-    relay.current !== undefined && "receive" in relay.current
-      ? relay.current.receive(header, readBody)
-      : "unproven",
-  );
+  let receiveRelayed: ReceiveRelayed = () => Promise.resolve("unproven");
+  const relayMessage = createRelayRoute((header, readBody) => receiveRelayed(header, readBody));
   const app = createApp({
     openStream: createOpenStream(door),
     postMessage,
@@ -114,7 +110,8 @@ export async function startGateway(
       onMessage: (from: string, message: RelayMessage) => elsewhere.receive(from, message),
       onLapse: () => sessions.distrustLease(),
     };
-    const place = { instanceId, host: http.host, port, keyDigests, events, log };
+    const mount = (receive: ReceiveRelayed) => (receiveRelayed = receive);
+    const place = { instanceId, host: http.host, port, keyDigests, events, mount, log };
     relay.current = await openRelay(config.relay, config.store, place).catch(async (error: unknown) => {
       server.close();
       await store.close();

@@ -38,7 +38,7 @@ interface Asked {
 }
 
 /**
- * Instances call each other through channels of the store, each listening to one of its own. Resolves once it listens;
+ * Instances call each other through channels of the store, each listening to one of its own. Resolves once both work;
  * when the store is away it resolves all the same, and goes on trying.
  */
 export async function openChannelRelay(options: ChannelRelayOptions): Promise<Relay> {
@@ -110,7 +110,7 @@ export async function openChannelRelay(options: ChannelRelayOptions): Promise<Re
     await Promise.all([listener.close(), channels.close()]);
   }
 
-  await within(options.openMs, open, undefined);
+  await within(options.openMs, Promise.all([open, channels.opened]), undefined);
   return {
     kind,
     address: kind,

@@ -26,6 +26,8 @@ export interface Listener {
 
 /** Channels of a store: whoever listens to one gets what is published there, and it is kept for nobody. */
 export interface Channels {
+  /** Resolves once publishing is possible. Never rejects. */
+  readonly opened: Promise<void>;
   /** Never rejects, and resolves within `deadlineMs`. */
   publish(channel: string, publication: Publication, deadlineMs: number): Promise<Published>;
   listen(channel: string, events: ListenerEvents): Listener;

@@ -14,7 +14,7 @@ import { wasNeverSent, wasRefused } from "./http-failure.ts";
 import { createInbox, HELLO } from "./inbox.ts";
 import { watchLapses } from "./lapse.ts";
 import { createRareLog } from "./rare-log.ts";
-import type { Relay, RelayEvents, RelayOutcome } from "./relay.ts";
+import type { Peer, Relay, RelayEvents, RelayMessage, RelayOutcome } from "./relay.ts";
 
 /** Where every instance takes messages. */
 export const RELAY_PATH = "/internal/relay";
@@ -69,7 +69,6 @@ export function openHttpRelay(options: HttpRelayOptions): HttpRelay {
   const kept = new Agent({ ...common, connections: CONNECTIONS, keepAliveTimeout: KEEP_ALIVE_MS });
   /** Its connections carry one message each. */
   const fresh = new Agent({ ...common, connections: CONNECTIONS, pipelining: 0 });
-  const underWay = new Set<AbortController>();
   let closing: Promise<void> | undefined;
 
   /** One HTTP request. Never rejects. */
@@ -100,11 +99,7 @@ export function openHttpRelay(options: HttpRelayOptions): HttpRelay {
     }
   }
 
-  async function send(
-    to: Parameters<Relay["send"]>[0],
-    message: Parameters<Relay["send"]>[1],
-    deadlineMs: number,
-  ): Promise<RelayOutcome> {
+  async function send(to: Peer, message: RelayMessage, deadlineMs: number): Promise<RelayOutcome> {
     const origin = callableOrigin(to.address, allow);
     if (origin === undefined || closing !== undefined) return { kind: "unreachable" };
     const sealed = sealAsk(key, { from: instanceId, to: to.instanceId, deadlineMs }, message);
@@ -112,7 +107,6 @@ export function openHttpRelay(options: HttpRelayOptions): HttpRelay {
     const call = { ...sealed, to: to.instanceId };
     const over = new AbortController();
     const { signal } = over;
-    underWay.add(over);
     const deadline = setTimeout(() => over.abort(), deadlineMs);
     try {
       const first = attempt(kept, origin, call, signal);
@@ -125,7 +119,6 @@ export function openHttpRelay(options: HttpRelayOptions): HttpRelay {
       return answer ?? { kind: "unknown" };
     } finally {
       clearTimeout(deadline);
-      underWay.delete(over);
       over.abort();
     }
   }
@@ -147,7 +140,6 @@ export function openHttpRelay(options: HttpRelayOptions): HttpRelay {
     close: () => {
       inbox.close();
       lapses.close();
-      for (const message of underWay) message.abort();
       return (closing ??= Promise.all([kept.destroy(), fresh.destroy()]).then(() => undefined));
     },
   };

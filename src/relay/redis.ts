@@ -110,9 +110,12 @@ function keepConnected(options: RedisRelayOptions, events: ConnectionEvents, log
 
 function openRedisChannels(options: RedisRelayOptions): Channels {
   const { log } = options;
-  const publisher = keepConnected(options, {}, log);
+  let onUp: () => void = () => undefined;
+  const opened = new Promise<void>((resolve) => (onUp = resolve));
+  const publisher = keepConnected(options, { onUp }, log);
 
   return {
+    opened,
     publish: async (channel, publication, deadlineMs) => {
       const client = publisher.client();
       if (client === undefined) return "unreachable";

@@ -86,6 +86,7 @@ function openUpstashChannels({ log, ...options }: UpstashRelayOptions): Channels
   }
 
   return {
+    opened: Promise.resolve(),
     publish: (channel, publication, deadlineMs) =>
       within(deadlineMs, publish(channel, publication === "ping" ? "ping" : toText(publication)), "unknown"),
     listen: (channel, events) => openUpstashStream({ url, token, channel, events, log }),

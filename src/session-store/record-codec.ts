@@ -28,10 +28,17 @@ function parseObject(text: unknown): Members | undefined {
 export function encodeRecord(record: SessionRecord): string {
   const { v, id, owner, epoch, caller, server, transport, createdAt, client } = record;
   const { initialize, logLevel, subscriptions, released } = record;
-  const { userAgent, address } = client;
-  const known = { v, id, owner, epoch, caller, server, transport, createdAt, client: { userAgent, address } };
+  const { userAgent, address, clientId } = client;
+  const known = { v, id, owner, epoch, caller, server, transport, createdAt };
   // Members that are undefined are not in the JSON.
-  return JSON.stringify({ ...known, initialize, logLevel, subscriptions, released });
+  return JSON.stringify({
+    ...known,
+    client: { userAgent, address, clientId },
+    initialize,
+    logLevel,
+    subscriptions,
+    released,
+  });
 }
 
 /** The record in `text` if it is whole, of this version and the one called `id`; undefined otherwise. Never throws. */
@@ -43,14 +50,15 @@ export function decodeRecord(text: unknown, id: string): SessionRecord | undefin
   const released: unknown = found.released;
   const client: unknown = found.client;
   if (!areStrings(owner, caller, server, createdAt) || !Number.isSafeInteger(epoch)) return undefined;
-  if (!isObject(client) || !areStrings(client["userAgent"], client["address"])) return undefined;
+  if (!isObject(client) || !areStrings(client["userAgent"], client["address"], client["clientId"] ?? ""))
+    return undefined;
   if (subscriptions !== undefined && !isListOfStrings(subscriptions)) return undefined;
   if (released !== undefined && released !== true) return undefined;
-  const { userAgent, address } = client as SessionRecord["client"];
+  const { userAgent, address, clientId } = client as SessionRecord["client"];
   const record = { v: 1, id, owner, epoch, caller, server, transport: "sse", createdAt } as SessionRecord;
   return {
     ...record,
-    client: { userAgent, address },
+    client: { userAgent, address, ...(clientId === undefined ? {} : { clientId }) },
     ...(initialize === undefined ? {} : { initialize }),
     ...(logLevel === undefined ? {} : { logLevel }),
     ...(subscriptions === undefined ? {} : { subscriptions }),

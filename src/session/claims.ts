@@ -35,6 +35,11 @@ export class Claims {
     return claim;
   }
 
+  /** Resolves when every claim that is under way has its outcome. Never rejects. */
+  async settled(): Promise<void> {
+    if (this.#underWay.size > 0) await Promise.allSettled(this.#underWay.values());
+  }
+
   async #claim(record: SessionRecord): Promise<Session | undefined> {
     const { instanceId, store, sessions, whereabouts, ttlSeconds } = this.#parts;
     if (sessions.isDraining) return undefined;

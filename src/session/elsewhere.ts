@@ -104,7 +104,7 @@ export class Elsewhere {
         case "post":
           return await this.#receivePost(message);
         case "seek":
-          return reception.seek(String(message.head["client"]));
+          return await reception.seek(String(message.head["client"]));
         case "attach":
           return this.#receiveAttach(from, message);
         case "detach":

@@ -33,6 +33,8 @@ export interface Return {
 /** Where a returning client's session is: here, or with another instance, whose stream this one shall carry. */
 export type Found = { session: Session; after?: number } | Errand;
 
+/** How often a session that another instance has just claimed is looked for. */
+const MAX_LOOKS = 4;
 /** How many sessions of one client are looked at. */
 const MAX_LOOKED_AT = 20;
 /** A stream that was attached more recently than this is not taken over on a guess: two clients would take turns. */
@@ -75,11 +77,13 @@ export class Reception {
    */
   async findAnywhere(visitor: Visitor, { last }: Return): Promise<Found | undefined> {
     try {
-      if (last !== undefined) {
-        const found = await this.#findById(last.sessionId, visitor.caller);
-        if (found !== undefined) return { ...found, after: last.sequence };
+      for (let look = 0; look < MAX_LOOKS; look += 1) {
+        const byId = last && (await this.#findById(last.sessionId, visitor.caller));
+        if (typeof byId === "object") return { ...byId, after: (last as { sequence: number }).sequence };
+        const found = byId ?? (await this.#findByClient(visitor));
+        if (found !== "claimed") return found;
       }
-      return await this.#findByClient(visitor);
+      return undefined;
     } catch (error) {
       if (!(error instanceof GatewayError))
         this.#parts.log.error({ err: error }, "looking for a session failed");
@@ -122,8 +126,9 @@ export class Reception {
   }
 
   /** Answers another instance that looks for a client's session. */
-  seek(mark: string): RelayAnswer {
-    const { sessions, now } = this.#parts;
+  async seek(mark: string): Promise<RelayAnswer> {
+    const { sessions, claims, now } = this.#parts;
+    await claims.settled();
     const ofClient = [...sessions.index.ofClient(mark)].filter(
       (session) => session.isDurable && !session.isLeaving,
     );
@@ -143,26 +148,31 @@ export class Reception {
     );
   }
 
-  async #findById(id: string, caller: string): Promise<Found | undefined> {
-    const { whereabouts, claims } = this.#parts;
+  async #findById(id: string, caller: string): Promise<Found | "claimed" | undefined> {
+    const { sessions, whereabouts, claims } = this.#parts;
     const relay = this.#parts.relay.current;
+    await claims.settled();
+    const here = sessions.find(id);
+    if (here !== undefined) return here.caller === caller ? { session: here } : undefined;
     whereabouts.forget(id);
     const place = await whereabouts.find(id);
     if (place === undefined || place.record.caller !== caller) return undefined;
-    if (place.owner === undefined) return this.#foundHere(await claims.claim(place.record));
+    if (place.owner === undefined) return this.#claim(place.record);
     if (relay === undefined || place.owner.relay === undefined) return undefined;
     const owner = { instanceId: place.owner.id, address: place.owner.relay };
     const outcome = await relay.send(owner, { kind: "hello", head: {}, bodies: [] }, SEEK_MS);
     if (outcome.kind === "answered") return { sessionId: id, owner };
-    return outcome.kind === "dead" ? this.#foundHere(await claims.claim(place.record)) : undefined;
+    return outcome.kind === "dead" ? this.#claim(place.record) : undefined;
   }
 
   /** Orphans of living instances come first, since they have lost nothing; then what dead ones left. */
-  async #findByClient(visitor: Visitor): Promise<Found | undefined> {
+  async #findByClient(visitor: Visitor): Promise<Found | "claimed" | undefined> {
     const { sessions, store, claims } = this.#parts;
     const mark = sessions.index.fingerprintOf(visitor);
     const trace = await store.trace(mark);
-    const mine = this.seek(mark) as { orphans: string[]; held: string[] };
+    // A session that is being claimed for a message is in the store already, and not yet here.
+    await claims.settled();
+    const mine = (await this.seek(mark)) as { orphans: string[]; held: string[] };
     const orphans: Found[] = mine.orphans.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
     const held: Found[] = mine.held.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
     const { left, owners } = await this.#readRecords(trace?.sessions ?? []);
@@ -178,7 +188,7 @@ export class Reception {
       const orphan = only([...orphans, ...left.filter(({ released }) => released === true)]);
       const one = orphan ?? (orphans.length === 0 ? only(left) : undefined);
       if (one === undefined) return undefined;
-      return "v" in one ? this.#foundHere(await claims.claim(one)) : one;
+      return "v" in one ? await this.#claim(one) : one;
     }
     // The old socket only looks alive. On a guess by program and address it could be somebody else's.
     return visitor.clientId === undefined ? undefined : only(held);
@@ -219,6 +229,12 @@ export class Reception {
     return found !== undefined && "session" in found && found.session.orphanedAt !== undefined
       ? found.session
       : undefined;
+  }
+
+  /** Claims what nobody owns. `claimed`: another instance was faster, so it is to be looked for again. */
+  async #claim(record: SessionRecord): Promise<Found | "claimed"> {
+    const session = await this.#parts.claims.claim(record);
+    return session === undefined ? "claimed" : { session };
   }
 
   #foundHere(session: Session | undefined): { session: Session } | undefined {

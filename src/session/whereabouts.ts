@@ -19,32 +19,41 @@ export interface Place {
 export class Whereabouts {
   readonly #store: SessionStore;
   readonly #instanceId: string;
-  readonly #cache: LRUCache<string, { place: Place | undefined }>;
+  readonly #known = new LRUCache<string, { place: Place | undefined }>({ max: 10_000 });
+  readonly #asked = new Map<string, Promise<Place | undefined>>();
 
   constructor(store: SessionStore, instanceId: string) {
     this.#store = store;
     this.#instanceId = instanceId;
-    this.#cache = new LRUCache({
-      max: 10_000,
-      fetchMethod: async (id, _stale, { options }) => {
-        const place = await this.#lookUp(id);
-        options.ttl = place === undefined ? ABSENT_MS : FOUND_MS;
-        return { place };
-      },
-    });
   }
 
   /**
    * Where the session lives, or undefined when it lives nowhere. Rejects with `store_unavailable` when that cannot be
    * known.
    */
-  async find(id: string): Promise<Place | undefined> {
-    return (await this.#cache.fetch(id))?.place;
+  find(id: string): Promise<Place | undefined> {
+    const known = this.#known.get(id);
+    if (known !== undefined) return Promise.resolve(known.place);
+    const asked = this.#asked.get(id);
+    if (asked !== undefined) return asked;
+    const asking: Promise<Place | undefined> = this.#lookUp(id)
+      .then((place) => {
+        const ttl = place === undefined ? ABSENT_MS : FOUND_MS;
+        // An answer to a question that was withdrawn meanwhile may be an old one.
+        if (this.#asked.get(id) === asking) this.#known.set(id, { place }, { ttl });
+        return place;
+      })
+      .finally(() => {
+        if (this.#asked.get(id) === asking) this.#asked.delete(id);
+      });
+    this.#asked.set(id, asking);
+    return asking;
   }
 
-  /** What was believed of this session turned out to be wrong. */
+  /** What is believed of this session may be wrong: the next to ask asks the store. */
   forget(id: string): void {
-    this.#cache.delete(id);
+    this.#known.delete(id);
+    this.#asked.delete(id);
   }
 
   async #lookUp(id: string): Promise<Place | undefined> {

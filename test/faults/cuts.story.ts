@@ -28,7 +28,12 @@ describe("streams are cut under load, one instance, sessions in memory", () => {
       if (open > 0) front.cutOne(Math.floor(random() * open), kind);
     }
     await load.stop();
-    const { violations, summary } = judge({ sameChild: true, initializes: 1, allNotifications: true });
+    // What an instance writes to a stream that it does not know to be cut can be repeated only where that does no harm.
+    const { violations, summary } = judge({
+      sameChild: true,
+      initializes: 1,
+      allNotifications: lagMs === 0,
+    });
     note(
       `${cuts} cuts (end, FIN, RST) of 8 clients' streams under load, ${when}`,
       "each call answered once, no second initialize, the same server process",

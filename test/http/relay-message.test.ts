@@ -112,9 +112,3 @@ test("says nothing at all of what may not be answered any more", async () => {
   await connection.ended;
   expect(connection.rest()).toBe("");
 });
-
-test("takes a message that says which origin it comes from for no message of a page", async () => {
-  const port = await listen(async () => "unproven");
-  const headers = { ...PROOF, Origin: "https://example.com" };
-  expectRefusal(await exchange(port, rawRequest(`POST ${RELAY_PATH}`, headers, "x")), "not_found");
-});

@@ -77,6 +77,13 @@ test("takes any text and bytes for what they are, and throws at none", () => {
   );
 });
 
+test("does not open a message as an answer, nor an answer as a message", () => {
+  const message = sealAsk(key, route, { kind: "x", head: {}, bodies: [] });
+  const answer = sealAnswer(key, { id: "id", from: "two", to: "one" }, {});
+  expect(openAnswer(key, { ...message, seal: message.seal.replace("ask.", "answer.") })).toBeUndefined();
+  expect(openAsk(key, answer.seal.replace("answer.", "ask."))).toBeUndefined();
+});
+
 test("never gives two messages one id", () => {
   const seal = () => sealAsk(key, route, { kind: "x", head: {}, bodies: [] }).id;
   expect(new Set(Array.from({ length: 1000 }, seal)).size).toBe(1000);

@@ -26,6 +26,11 @@ const flipped = (bytes: Buffer, at: number): Buffer => {
   return copy;
 };
 
+const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/** Another letter whose first four bits are the same: the last two bits mean nothing at the end of 32 bytes. */
+const twinOf = (letter = "A"): string => LETTERS[LETTERS.indexOf(letter) ^ 1] as string;
+
 /** The same envelope, altered by somebody without the key in every way that we can think of. */
 export function alterations(sealed: Sealed): [string, Sealed][] {
   const { seal, payload } = sealed;
@@ -45,6 +50,8 @@ export function alterations(sealed: Sealed): [string, Sealed][] {
     const letter = seal[at] === "A" ? "B" : "A";
     add(`seal letter ${at}`, { seal: `${seal.slice(0, at)}${letter}${seal.slice(at + 1)}` });
   }
+  add("a proof of the same bytes in other letters", { seal: `${seal.slice(0, -1)}${twinOf(seal.at(-1))}` });
+  add("a padded proof", { seal: `${seal}=` });
   add("no proof", { seal: `${purpose}.${text}.` });
   add("no proof and no dot", { seal: `${purpose}.${text}` });
   add("a longer proof", { seal: `${seal}A` });

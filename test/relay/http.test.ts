@@ -159,6 +159,19 @@ test("proves that its address leads to itself, and to nobody else", async () => 
   expect(await (await open(recorder(), (port) => `http://localhost:${port}`)).prove()).toBe(false);
 });
 
+test("reads no body before its header is proven", async () => {
+  const who = recorder();
+  const relay = openHttpRelay({ ...parts(who), address: "http://127.0.0.1:1", allow: [] });
+  onTestFinished(() => relay.close());
+  const { seal, payload } = sealAsk(
+    parts(who).key,
+    { from: "x", to: who.instanceId, deadlineMs: 1000 },
+    aMessage(),
+  );
+  expect(await relay.receive(seal, async () => payload)).toMatchObject({ status: 200 });
+  expect(await relay.receive("anything", () => expect.unreachable())).toBe("unproven");
+});
+
 test("calls the path that the door has", () => {
   expect(RELAY_PATH).toBe(DOOR_PATH);
 });

@@ -146,6 +146,8 @@ describe("history checker", () => {
     expect(found({ mayTimeOut: ({ nonce }) => nonce === "ann-2" })).toBe("");
     call.outcomes = [{ kind: "refused", status: 504, reason: "store_unavailable" }];
     expect(found({ mayFail: (_call, outcome) => outcome.kind === "refused" })).toBe("");
+    ann().wireAnswers.set(2, 2);
+    expect(found({ ...strict, mayRepeatAnswers: true, mayFail: () => true })).toBe("");
     const peek = history.start("ann", "ann-peek", "peek");
     history.end(peek, { kind: "result", nonce: "ann-peek", pid: 11 });
     executed("ann-peek", { tool: "peek" });

@@ -1,0 +1,224 @@
+import { describe, expect, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
+import { freePort, startRedis } from "../support/redis-server.ts";
+import { spawnGateway } from "../support/spawn-gateway.ts";
+import type { FaultProxy } from "../support/fault-proxy.ts";
+import { openTestStream } from "../support/sse-client.ts";
+import { ms, openFigures, percentile, sized } from "./figures.ts";
+import { wait } from "./load.ts";
+import { openProbe, type Probe, type Seen } from "./store-probe.ts";
+
+const note = openFigures("5 Broken stores");
+const BROKEN_MS = sized(3000, 20_000);
+
+const worst = (answers: readonly { tookMs: number }[]) => Math.max(...answers.map(({ tookMs }) => tookMs));
+const statuses = ({ remote }: Seen) =>
+  [...new Set(remote.map(({ status }) => status))].sort((one, two) => one - two);
+const told = ({ local, remote }: Seen) => {
+  const wrong = remote.filter(({ status }) => status === 404).length;
+  return (
+    `local calls p99 ${ms(percentile(local, 0.99))}, ${local.filter((time) => time === Infinity).length} failed; ` +
+    `${remote.length} remote POSTs: ${wrong} got 404, slowest ${ms(worst(remote))}`
+  );
+};
+
+describe.each(["redis", "upstash"] as const)("a broken store: %s", (store) => {
+  /** Breaks the store for a while and looks at both instances meanwhile. */
+  async function during(
+    probe: Probe,
+    breakIt: (proxy: FaultProxy) => unknown,
+  ): Promise<Seen & { recoveryMs: number }> {
+    const proxy = probe.cluster.storeProxy as FaultProxy;
+    await breakIt(proxy);
+    const watched = probe.watch();
+    await wait(BROKEN_MS);
+    const seen = await watched.stop();
+    await proxy.heal();
+    return { ...seen, recoveryMs: await probe.recovery([503]) };
+  }
+
+  test("FLT-01: without its store an instance starts, is not ready, and becomes ready when the store comes", async () => {
+    if (store === "upstash") return;
+    const port = await freePort();
+    const gateway = await spawnGateway({ env: { REDIS_URL: `redis://127.0.0.1:${port}` } });
+    try {
+      const [live, ready] = [
+        await fetch(`${gateway.url}/health`),
+        await fetch(`${gateway.url}/health/ready`),
+      ];
+      const redis = await startRedis(["--port", String(port)]);
+      const start = performance.now();
+      try {
+        await eventually(async () => (await fetch(`${gateway.url}/health/ready`)).status === 200, 30_000);
+        const took = performance.now() - start;
+        const holds = live.status === 200 && ready.status === 503 && took < 5000;
+        note(
+          "Redis down at start (FLT-01)",
+          "health 200, ready 503, ready within 5 s of its coming",
+          `health ${live.status}, ready ${ready.status}, ready after ${ms(took)}`,
+          holds,
+        );
+        expect([live.status, ready.status]).toEqual([200, 503]);
+      } finally {
+        await redis.stop();
+      }
+    } finally {
+      await gateway.end();
+    }
+  });
+
+  test.each<[string, string, (proxy: FaultProxy) => unknown]>([
+    ["FLT-02", "refused", (proxy) => proxy.down()],
+    ["FLT-03", "hung", (proxy) => proxy.set("both", { timeout: true })],
+  ])("%s: %s, local sessions do not notice and others get 503", async (id, how, breakIt) => {
+    const probe = await openProbe({ store });
+    const { recoveryMs, ...seen } = await during(probe, breakIt);
+    const holds =
+      seen.local.every((time) => time < 1000) &&
+      seen.remote.every(({ status, tookMs }) => status === 503 && tookMs < 1000) &&
+      recoveryMs < 5000;
+    note(
+      `${store} ${how} for ${BROKEN_MS / 1000} s (${id})`,
+      "local calls work, others 503 within 1 s, never 404; back within 5 s",
+      `${told(seen)}; back after ${ms(recoveryMs)}`,
+      holds,
+    );
+    expect({ statuses: statuses(seen), failed: seen.local.filter((time) => time === Infinity) }).toEqual({
+      statuses: [503],
+      failed: [],
+    });
+    expect(worst(seen.remote)).toBeLessThan(2000);
+  });
+
+  test.each([
+    ["+300 ms", { ms: 300 }],
+    ["+900 ms give or take 900", { ms: 900, jitterMs: 900 }],
+  ])("FLT-04: slow by %s, it works inside the deadline and is 503 beyond", async (how, latency) => {
+    const probe = await openProbe({ store });
+    const { recoveryMs, ...seen } = await during(probe, (proxy) => proxy.set("down", { latency }));
+    const failed = seen.local.filter((time) => time === Infinity);
+    note(
+      `${store} slow by ${how} (FLT-04)`,
+      "inside the deadline it works, beyond it 503; local calls do not notice",
+      `${told(seen)}; back after ${ms(recoveryMs)}`,
+      failed.length === 0 && worst(seen.remote) < 1500,
+    );
+    expect(failed).toEqual([]);
+    // An unknown session is 404 when the store could be asked, and 503 when not.
+    expect([[404], [404, 503], [503]]).toContainEqual(statuses(seen));
+  });
+
+  test("FLT-05: flapping every second, it is used while it is there and never called in a storm", async () => {
+    const probe = await openProbe({ store });
+    const proxy = probe.cluster.storeProxy as FaultProxy;
+    const before = proxy.connections();
+    const watched = probe.watch();
+    const seconds = sized(6, 60);
+    for (let second = 0; second < seconds; second += 1) {
+      if (second % 2 === 0) await proxy.down();
+      else await proxy.up();
+      await wait(1000);
+    }
+    const seen = await watched.stop();
+    await proxy.heal();
+    const recoveryMs = await probe.recovery([503]);
+    const perSecond = (proxy.connections() - before) / seconds / 2;
+    const failed = seen.local.filter((time) => time === Infinity).length;
+    note(
+      `${store} 1 s away, 1 s there, ${seconds} s long (FLT-05)`,
+      "local calls work; at most 5 connections a second and instance; back within 5 s",
+      `${told(seen)}; ${perSecond.toFixed(1)} connections a second and instance; back after ${ms(recoveryMs)}`,
+      failed === 0 && perSecond <= 5 && recoveryMs < 5000,
+    );
+    expect(failed).toBe(0);
+  });
+
+  test("FLT-07: emptied, it has the records and leases again after the next heartbeat", async () => {
+    const probe = await openProbe({ store });
+    const { db } = probe.cluster;
+    const start = performance.now();
+    await db?.flushall();
+    const key = `mcp:session:${probe.stream.sessionId}`;
+    await eventually(async () => (await db?.exists(key)) === 1, 30_000);
+    const took = performance.now() - start;
+    const answer = await probe.post(probe.owner);
+    note(
+      `${store} emptied (FLT-07)`,
+      "the record is back within a heartbeat (here 1 s), the stream lives",
+      `back after ${ms(took)}; the session answers ${answer.status}`,
+      took < 10_000 && answer.status === 202,
+    );
+    expect(answer.status).toBe(202);
+  });
+
+  test("FLT-07b and 08: evicting or full, no stream is closed and no record is half there", async () => {
+    const probe = await openProbe({ store });
+    const { db } = probe.cluster;
+    const results: string[] = [];
+    for (const policy of ["allkeys-lru", "noeviction"]) {
+      await db?.config("SET", "maxmemory", "1mb");
+      await db?.config("SET", "maxmemory-policy", policy);
+      await wait(sized(1500, 5000));
+      const local = await probe.stream.call(`full-${policy}`, "ping");
+      const fresh = await openTestStream(probe.owner.url);
+      const worked = await fresh.initialize().then(
+        () => "works",
+        (error: Error) => error.message,
+      );
+      fresh.cut();
+      results.push(
+        `${policy}: old session ${local.result === undefined ? "broken" : "works"}, new one ${worked}`,
+      );
+      expect(local.result).toBeDefined();
+    }
+    await db?.config("SET", "maxmemory", "0");
+    const recoveryMs = await probe.recovery([503]);
+    note(
+      `${store} evicting, then full (FLT-07, 08)`,
+      "old sessions live, new ones work on their instance; back within 5 s",
+      `${results.join("; ")}; back after ${ms(recoveryMs)}`,
+      recoveryMs < 5000,
+    );
+  });
+});
+
+test("FLT-10: what Upstash may answer becomes 503, and neither its words nor the token are told", async () => {
+  const probe = await openProbe({ store: "upstash" });
+  const upstash = probe.cluster.upstash;
+  const html = "<html><body>502 Bad Gateway secret-words</body></html>";
+  const bodies: [string, Parameters<NonNullable<typeof upstash>["fail"]>[0]][] = [
+    ["401", () => ({ kind: "answer", status: 401, body: '{"error":"secret-words"}' })],
+    ["429", () => ({ kind: "answer", status: 429, body: '{"error":"secret-words"}' })],
+    [
+      "quota",
+      () => ({
+        kind: "answer",
+        status: 400,
+        body: '{"error":"ERR max requests limit exceeded. secret-words"}',
+      }),
+    ],
+    ["HTML 502", () => ({ kind: "answer", status: 502, body: html, contentType: "text/html" })],
+    ["truncated JSON", () => ({ kind: "truncate" })],
+    ["no answer", () => ({ kind: "hang", executed: false })],
+    ["dropped", () => ({ kind: "drop", executed: true })],
+  ];
+  const seen: string[] = [];
+  let holds = true;
+  for (const [name, fault] of bodies) {
+    upstash?.fail(fault);
+    const answer = await probe.post(probe.other, "nobody");
+    const local = await probe.post(probe.owner);
+    upstash?.heal();
+    seen.push(`${name} ${answer.status} in ${ms(answer.tookMs)}`);
+    holds &&= answer.status === 503 && local.status === 202 && !answer.text.includes("secret-words");
+  }
+  const logs = probe.cluster.gateways.map((gateway) => gateway.stdout() + gateway.stderr()).join("");
+  holds &&= !logs.includes(upstash?.token ?? "?") && !logs.includes("secret-words");
+  note(
+    "Upstash answers 401, 429, its quota's end, HTML, half an answer (FLT-10)",
+    "503, nothing told",
+    seen.join(", "),
+    holds,
+  );
+  expect(holds).toBe(true);
+});
