@@ -36,8 +36,6 @@ export interface RelayPlace {
   instanceId: string;
   host: string | undefined;
   port: number;
-  /** Digests of the API keys, which all instances have in common. */
-  keyDigests: readonly Buffer[];
   events: RelayEvents;
   /** The door hands what other instances post to this, from the moment it is called. */
   mount(receive: HttpRelay["receive"]): void;
@@ -49,9 +47,8 @@ export interface RelayPlace {
  * leads to it, else through the store. Rejects with a ConfigError when the driver that was asked for cannot be had.
  */
 export async function openRelay(relay: RelayConfig, store: StoreConfig, place: RelayPlace): Promise<Relay> {
-  const { instanceId, host, port, keyDigests, events, mount, log } = place;
-  const digests = [...keyDigests].sort((one, other) => Buffer.compare(one, other));
-  const common = { instanceId, key: createRelayKey([...relay.secrets, ...digests]), events, log };
+  const { instanceId, host, port, events, mount, log } = place;
+  const common = { instanceId, key: createRelayKey(relay.secrets), events, log };
   if (relay.driver === "auto" || relay.driver === "http") {
     const { url, privateDomain, allowedHosts: allow } = relay;
     const address = await findAddress({ url, host, port, privateDomain });

@@ -75,13 +75,13 @@ export interface RelayConfig {
   /** Hosts that may be called besides private addresses. */
   allowedHosts: string[];
   /** What the instances share and no client knows: all of it goes into the key of the proofs. */
-  secrets: string[];
+  secrets: (string | Buffer)[];
 }
 
 type Values = z.output<z.ZodObject<typeof SETTINGS>>;
 
 /** Prefixes under which an unknown variable is likely a misspelt setting. */
-const OUR_PREFIXES = /^(MCP|SESSION|UPSTASH|REDIS)_/;
+const OUR_PREFIXES = /^(MCP|SESSION|STREAM|UPSTASH|REDIS)_/;
 
 /**
  * Reads the environment. Throws one ConfigError that lists every problem; its lines name variables and never values.
@@ -121,6 +121,9 @@ export function loadConfig(
   ) {
     warnings.push("Both Upstash and REDIS_URL are set: Upstash is used. Set SESSION_STORE to choose.");
   }
+  if (hasWeakSecret(values, store)) {
+    warnings.push("SESSION_RELAY is on and REDIS_URL has no password: set SESSION_RELAY_SECRET.");
+  }
   return {
     http: {
       port: values.PORT,
@@ -147,9 +150,9 @@ export function loadConfig(
       isOn: values.SESSION_RELAY === "on",
       driver: values.SESSION_RELAY_DRIVER,
       url: values.SESSION_RELAY_URL,
-      privateDomain: env["RAILWAY_PRIVATE_DOMAIN"],
+      privateDomain: env["RAILWAY_PRIVATE_DOMAIN"] || undefined,
       allowedHosts: values.SESSION_RELAY_ALLOW,
-      secrets: relaySecrets(values),
+      secrets: relaySecrets(values, store, keys.keys),
     },
     session: {
       ttlSeconds: values.SESSION_TTL_SECONDS,
@@ -272,11 +275,20 @@ function checkRelay(values: Values, store: StoreConfig | undefined, problems: st
     );
 }
 
-/** Beside what the operator sets, the store's credentials: every instance has them, and no client does. */
-function relaySecrets(values: Values): string[] {
-  const { SESSION_RELAY_SECRET: secret, UPSTASH_REDIS_REST_TOKEN: token, REDIS_URL: redisUrl } = values;
-  return [secret, token, redisUrl].filter((value) => value !== undefined);
+/** What every instance has and no client does: what the operator sets for this, else the store's credentials and the keys. */
+function relaySecrets(values: Values, store: StoreConfig, keys: readonly ApiKey[]): (string | Buffer)[] {
+  if (values.SESSION_RELAY_SECRET !== undefined) return [values.SESSION_RELAY_SECRET];
+  const digests = keys.map(({ digest }) => digest).sort((one, other) => Buffer.compare(one, other));
+  if (store.kind === "memory") return digests;
+  return [store.kind === "upstash" ? store.token : store.url, ...digests];
 }
+
+/** Whoever has the only API key and guesses the store's address could then speak as an instance. */
+const hasWeakSecret = (values: Values, store: StoreConfig): boolean =>
+  values.SESSION_RELAY === "on" &&
+  values.SESSION_RELAY_SECRET === undefined &&
+  store.kind === "redis" &&
+  !/:\/\/[^/@]*:[^/@]+@/.test(store.url);
 
 /** Railway kills this long after SIGTERM, and ending stubborn servers takes some seconds after the drain. */
 function railwayDrainSeconds(env: NodeJS.ProcessEnv): number | undefined {

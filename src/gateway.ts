@@ -76,8 +76,7 @@ export async function startGateway(
 
   const { http, keys } = config;
   const authenticator = new Authenticator(keys);
-  const keyDigests = keys.map((key) => key.digest);
-  const tokens = new PostTokens(keyDigests);
+  const tokens = new PostTokens(keys.map((key) => key.digest));
   const door = { sessions, reception, elsewhere, carrier, tokens, authenticator, log, ...http };
   const postMessage = createPostMessage(door);
   const guardOrigin = createOriginGuard(http);
@@ -111,7 +110,7 @@ export async function startGateway(
       onLapse: () => sessions.distrustLease(),
     };
     const mount = (receive: ReceiveRelayed) => (receiveRelayed = receive);
-    const place = { instanceId, host: http.host, port, keyDigests, events, mount, log };
+    const place = { instanceId, host: http.host, port, events, mount, log };
     relay.current = await openRelay(config.relay, config.store, place).catch(async (error: unknown) => {
       server.close();
       await store.close();

@@ -201,7 +201,7 @@ export const SETTINGS = {
     ),
     SESSION_RELAY_SECRET: setting(
       z.string().min(32, "must have at least 32 characters").optional(),
-      "What instances prove themselves to each other with. Unset: derived from the API keys and the store's credentials.",
+      "What instances prove themselves to each other with: the same on all. Unset: derived from the API keys and the store's credentials, which must then be the same too.",
       "replace-me",
     ),
     SESSION_DURABILITY: setting(

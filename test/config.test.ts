@@ -170,7 +170,7 @@ describe("loadConfig", () => {
       });
     });
 
-    it("makes the relay's proofs from the secret and the store's credentials, and from no API key", () => {
+    it("hands the relay the secret and the store's credentials, and no API key in clear", () => {
       const secret = "canary-".repeat(5);
       const { secrets } = loadConfig({ ...UPSTASH, MCP_API_KEY: KEY, SESSION_RELAY_SECRET: secret }).relay;
       expect(secrets).toEqual([secret, "token"]);

@@ -50,8 +50,8 @@ export function decodeRecord(text: unknown, id: string): SessionRecord | undefin
   const released: unknown = found.released;
   const client: unknown = found.client;
   if (!areStrings(owner, caller, server, createdAt) || !Number.isSafeInteger(epoch)) return undefined;
-  if (!isObject(client) || !areStrings(client["userAgent"], client["address"], client["clientId"] ?? ""))
-    return undefined;
+  if (!isObject(client) || !areStrings(client["userAgent"], client["address"])) return undefined;
+  if (client["clientId"] !== undefined && !areStrings(client["clientId"])) return undefined;
   if (subscriptions !== undefined && !isListOfStrings(subscriptions)) return undefined;
   if (released !== undefined && released !== true) return undefined;
   const { userAgent, address, clientId } = client as SessionRecord["client"];

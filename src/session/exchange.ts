@@ -149,7 +149,7 @@ export class Exchange {
   }
 
   #createLink(): SessionLink {
-    const { upstream, limits, log, now, push, end } = this.#parts;
+    const { upstream, limits, log, now, makeRoom, push, end } = this.#parts;
     const link: SessionLink = new SessionLink({
       upstream,
       handshake: this.#handshake,
@@ -157,6 +157,7 @@ export class Exchange {
       restarts: limits.restarts,
       log,
       now,
+      makeRoom,
       mayRestart: () => this.#requests.isInitialized,
       onMessage: (message) => link === this.#link && this.#receive(message),
       onAnnouncement: (message) => push(message, NOTIFICATION),

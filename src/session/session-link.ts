@@ -15,6 +15,8 @@ export interface SessionLinkParts {
   log: Log;
   /** Monotonic time in ms. */
   now: () => number;
+  /** The upstream is full: a session that waits for its client should make room. */
+  makeRoom(): void;
   /** Whether the client is far enough for a server that ended by itself to be replaced. */
   mayRestart(): boolean;
   onMessage(message: Buffer): void;
@@ -105,7 +107,8 @@ export class SessionLink {
   }
 
   #start(signal: AbortSignal): Promise<Link> {
-    const { upstream, handshake, onMessage } = this.#parts;
+    const { upstream, handshake, makeRoom, onMessage } = this.#parts;
+    if (upstream.isFull) makeRoom();
     if (handshake.isKnown) return this.#startAnew(signal);
     const onEnd = (end: LinkEnd) => this.#ended(end);
     return upstream.open({ onMessage, onEnd }, signal);

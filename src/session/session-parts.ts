@@ -72,6 +72,8 @@ export interface SessionParts {
   now: () => number;
   /** How long a client should wait before it reconnects, in ms. */
   retryMs: () => number;
+  /** The upstream is full: a session that waits for its client should make room for this one's link. */
+  makeRoom(): void;
   /** The client told its server something that a fresh link must be told as well. */
   onTold(session: Session, told: Told): void;
   /** Called once. `left` resolves when nothing of the link is left. */

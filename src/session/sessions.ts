@@ -257,6 +257,7 @@ export class Sessions {
       log,
       now: this.#now,
       retryMs,
+      makeRoom: () => this.index.oldestOrphan()?.close("made_room"),
       onTold: (one, news) => {
         this.#records.update(id, news);
         this.traces.note(one, this.index.fingerprintOf(one), news);

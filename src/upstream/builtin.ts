@@ -23,6 +23,7 @@ export function createBuiltinUpstream({ name, createServer, log }: BuiltinUpstre
   let closed = false;
   return {
     name,
+    isFull: false,
     async open(events, signal) {
       signal.throwIfAborted();
       if (closed) throw new GatewayError("upstream_start_failed");

@@ -43,6 +43,11 @@ export class SpawnQueue {
     return this.#waiters.size;
   }
 
+  /** Whether those who come now wait until a child has ended, so many as already wait included. */
+  get isFull(): boolean {
+    return this.#children + this.#waiters.size >= this.#options.maxChildren;
+  }
+
   /**
    * Waits for a place. Rejects with `upstream_queue_full` when too many wait already, with `upstream_start_failed` when
    * the queue is closed, and with the signal's reason when the signal gives up.

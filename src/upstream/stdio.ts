@@ -109,6 +109,9 @@ export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstrea
 
   return {
     name,
+    get isFull() {
+      return queue.isFull;
+    },
     async open(events, signal) {
       const place = await queue.enter(signal);
       const started = start(place, events, signal);

@@ -37,6 +37,8 @@ export interface Link {
 export interface Upstream {
   /** The server's name, as in `SessionRecord.server`. */
   readonly name: string;
+  /** Whether a link that is opened now would wait until another one ends. */
+  readonly isFull: boolean;
   /**
    * Opens a link. Rejects with `upstream_start_failed` when the server cannot be started, and with
    * `upstream_queue_full` when too many wait to be started. `signal` gives up the wait.

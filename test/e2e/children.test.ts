@@ -39,8 +39,22 @@ async function post(
 }
 
 describe("when a child misbehaves", { timeout: 60_000 }, () => {
-  test("FLT-30 its death answers every request in flight with upstream_exited, ends the stream, and then POST gets 404", async () => {
+  test("FLT-30 its death is mended: what was in flight gets upstream_restarted, and the session goes on with a fresh one", async () => {
     const gateway = await start({ command: fixture("raw-echo") });
+    const stream = await openStream(gateway);
+    await stream.initialize();
+    expect((await post(stream, call(1, "sleep", { ms: 60_000 }))).status).toBe(202);
+    expect((await post(stream, call("last", "crash"))).status).toBe(202);
+    for (const id of [1, "last"]) {
+      const { error } = await stream.next((message) => message.id === id);
+      expect(error).toMatchObject({ code: -32603, data: { reason: "upstream_restarted" } });
+    }
+    const echoed = await stream.call(2, "tools/call", { name: "echo", arguments: { text: "again" } });
+    expect(echoed.result).toEqual({ content: [{ type: "text", text: "again" }] });
+  });
+
+  test("FLT-30 without restarts its death answers every request in flight with upstream_exited, ends the stream, and then POST gets 404", async () => {
+    const gateway = await start({ command: fixture("raw-echo"), env: { SERVER_RESTARTS: "0" } });
     const stream = await openStream(gateway);
     const bystander = await openStream(gateway);
     await Promise.all([stream.initialize(), bystander.initialize()]);

@@ -5,7 +5,7 @@ import { startTestGateway, type TestGateway } from "../support/start-gateway.ts"
 
 describe("real clients on the built-in server", () => {
   let gateway: TestGateway;
-  beforeAll(async () => (gateway = await startTestGateway()));
+  beforeAll(async () => (gateway = await startTestGateway({ env: { SESSION_ORPHAN_GRACE: "0" } })));
   afterAll(() => gateway.close());
 
   async function sessions(): Promise<unknown> {

@@ -28,19 +28,16 @@ describe("streams are cut under load, one instance, sessions in memory", () => {
       if (open > 0) front.cutOne(Math.floor(random() * open), kind);
     }
     await load.stop();
-    // What an instance writes to a stream that it does not know to be cut can be repeated only where that does no harm.
-    const { violations, summary } = judge({
-      sameChild: true,
-      initializes: 1,
-      allNotifications: lagMs === 0,
-    });
+    // A notification that the edge held when it cut the stream is lost: it must not come twice, and no client says
+    // what it got. Answers may be repeated, so none of them is.
+    const { violations, summary } = judge({ sameChild: true, initializes: 1 });
     note(
       `${cuts} cuts (end, FIN, RST) of 8 clients' streams under load, ${when}`,
       "each call answered once, no second initialize, the same server process",
       `${summary.results} of ${summary.calls} calls answered, ${summary.lost} lost, ` +
         `${summary.repeatedExecutions} carried out twice, ${summary.repeatedAnswers} answers sent twice, ` +
         `${summary.initializes - 8} re-initialized, ${summary.children} processes, ` +
-        `${front.counts().lostBytes} bytes lost with cut streams`,
+        `${summary.missingNotifications} of ${summary.notifications + summary.missingNotifications} notifications lost in the edge`,
       violations().length === 0,
     );
     expect(violations()).toEqual([]);

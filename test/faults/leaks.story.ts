@@ -41,10 +41,14 @@ test("after hundreds of adoptions no key, child, descriptor or subscription is l
       headers: { "x-api-key": KEY, ...(isBack ? { "mcp-protocol-version": "2025-06-18" } : {}) },
     });
 
-  // One client comes and goes first, so that what is opened once for good is open.
-  const warm = await open(99, false);
-  await warm.initialize();
-  warm.cut();
+  // As many clients come and go first, so that what is opened once for good is open: connections that are kept too.
+  const warm = async (client: number) => {
+    const stream = await open(client, false);
+    await stream.initialize();
+    await Promise.all([1, 2, 3].map((id) => stream.call(id, "ping")));
+    stream.cut();
+  };
+  await Promise.all(Array.from({ length: CLIENTS }, (_, client) => warm(100 + client)));
   await eventually(async () => expect((await look()).children).toBe(0), 20_000);
   await wait(1500);
   const before = await look();

@@ -74,9 +74,9 @@ describe.each([
       .filter(({ id }) => answers.some(({ text }) => text.includes(String(id))));
     note(
       `${relay}: POSTs for a session whose owner is frozen (FLT-12)`,
-      "503 or 504 within the deadline, no late execution",
+      "503 or 504 at the relay's deadline, no late execution",
       `${answers.map(({ status, tookMs }) => `${status} in ${ms(tookMs)}`).join(", ")}; ${late.length} late`,
-      late.length === 0 && answers.every(({ status, tookMs }) => status >= 503 && tookMs < 3000),
+      late.length === 0 && answers.every(({ status, tookMs }) => status >= 503 && tookMs < 6000),
     );
     expect(answers.every(({ status }) => status === 503 || status === 504)).toBe(true);
     expect(cluster.front.counts().badGateways).toBe(0);

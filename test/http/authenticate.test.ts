@@ -23,6 +23,7 @@ function routePaths(): string[] {
   const app = createApp({
     openStream: refuse,
     postMessage: refuse,
+    relayMessage: refuse,
     guardOrigin: () => undefined,
     allowedOrigins: [],
     ready: (_req, res) => void res.end(),
@@ -45,17 +46,29 @@ describe("without a key", () => {
 
   /** What anybody may see: that the process is there, and where to go. */
   const OPEN = ["/health", "/health/live", "/health/ready", "/"];
+  /** For other instances, and for nobody else there at all. */
+  const INTERNAL = "/internal/relay";
 
   it("SEC-01 every route of the app answers 401, with every method, but health and the signpost", async () => {
     const paths = routePaths();
     expect(paths).toEqual(expect.arrayContaining(["/mcp/sse", "/messages", ...OPEN]));
-    for (const path of paths.filter((known) => !OPEN.includes(known))) {
+    for (const path of paths.filter((known) => !OPEN.includes(known) && known !== INTERNAL)) {
       for (const method of METHODS) {
         const response = await exchange(gateway.port, rawRequest(`${method} ${path}`));
         expectRefusal(response, "api_key_missing");
         expect(response.headers["www-authenticate"]).toBe('Bearer realm="mcp-sse-gateway"');
       }
       expect((await fetch(gateway.url + path, { method: "HEAD" })).status).toBe(401);
+    }
+  });
+
+  it("SEC-01 the path of other instances answers as one that is not there, with every method, with a key and without", async () => {
+    expect(routePaths()).toContain(INTERNAL);
+    for (const method of METHODS) {
+      for (const headers of [[], [`X-API-Key: ${KEY}`], ["X-MCP-Relay: x"]]) {
+        const response = await exchange(gateway.port, rawRequest(`${method} ${INTERNAL}`, headers));
+        expectRefusal(response, "not_found");
+      }
     }
   });
 

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Reason } from "../../src/errors.ts";
 import { exchange, openRaw, rawRequest } from "../support/raw-http.ts";
@@ -200,11 +201,41 @@ describe.each([
   });
 
   it("BAD-44 a Last-Event-ID that means nothing here opens a fresh stream", async () => {
-    for (const id of ["unknown", `${stream.sessionId}.1`, "x".repeat(10_000)]) {
+    const known = stream.sessionId;
+    const ids = [
+      "unknown",
+      `${randomUUID()}.1`,
+      "x".repeat(10_000),
+      known,
+      `${known}.`,
+      `${known}.-1`,
+      `${known}.1.1`,
+      `${known}.${"1".repeat(16)}`,
+      `${known.toUpperCase()}.1`,
+    ];
+    for (const id of ids) {
       const fresh = await openTestStream(gateway.url, { headers: { ...OWN, "Last-Event-ID": id } });
-      expect(fresh.sessionId).not.toBe(stream.sessionId);
+      expect(fresh.sessionId).not.toBe(known);
       expect(fresh.events).toHaveLength(1);
       fresh.cut();
+    }
+    expect(stream.response.closed).toBe(false);
+  });
+
+  it("BAD-44 a Last-Event-ID of the caller's own session brings it back, and cuts the stream that it had", async () => {
+    const first = await openTestStream(gateway.url);
+    const headers = { ...OWN, "Last-Event-ID": `${first.sessionId}.0` };
+    const second = await openTestStream(gateway.url, { headers });
+    expect(second.sessionId).toBe(first.sessionId);
+    await first.ended;
+    await expectWell(gateway.port, second);
+    second.cut();
+  });
+
+  it("BAD-44 a client id that is no plain short word is refused", async () => {
+    for (const id of ["%0d%0aevent:%20x", "", "a%20b", "%C3%A4", "x".repeat(129)]) {
+      const request = rawRequest(`GET /mcp/sse?clientId=${id}`, OWN);
+      expectRefusal(await exchange(gateway.port, request), "bad_client_id");
     }
   });
 });

@@ -45,7 +45,7 @@ describe("messages on the stream", () => {
     const connection = openRaw(gateway.port);
     const marker = "%0d%0aevent:%20x";
     connection.send(
-      rawRequest(`GET /mcp/sse?clientId=${marker}&sessionId=${marker}`, {
+      rawRequest(`GET /mcp/sse?clientId=marker&name=${marker}&sessionId=${marker}`, {
         "X-API-Key": KEY,
         "X-Request-Id": "marker",
         "Last-Event-ID": "marker",
@@ -78,7 +78,7 @@ describe("messages on the stream", () => {
   });
 });
 
-it("a stream that was ended and is not read is cut", async () => {
+it("a stream that was ended and is not read is cut, and has taken nothing of what was left", async () => {
   let open = (_res: ServerResponse) => undefined as void;
   const opened = new Promise<ServerResponse>((resolve) => (open = resolve));
   const server = createServer((_req, res) => open(res));
@@ -88,11 +88,14 @@ it("a stream that was ended and is not read is cut", async () => {
   connection.socket.pause();
   const res = await opened;
   const closes: string[] = [];
-  const stream = new EventStream(res, "s");
-  stream.open("/messages", 1000, {
+  const stream = new EventStream(res);
+  stream.events = {
+    onTaken: () => closes.push("taken"),
     onDrain: () => closes.push("drain"),
-    onClose: () => closes.push("close"),
-  });
+    onClose: (closed) => closes.push(closed === stream ? "close" : "another"),
+  };
+  stream.begin();
+  stream.announce("s", "/messages", 1000);
   stream.write(1, Buffer.alloc(30_000_000, "x"));
   expect(stream.pendingBytes).toBeGreaterThan(0);
   const closed = new Promise((resolve) => res.once("close", resolve));

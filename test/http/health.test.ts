@@ -12,6 +12,7 @@ function appWith({ isDraining = false, storeReady = () => Promise.resolve() } = 
   return createApp({
     openStream: notHere,
     postMessage: notHere,
+    relayMessage: notHere,
     guardOrigin: () => undefined,
     allowedOrigins: [],
     ready: createReady({ isDraining, count: 3 } as Sessions, storeReady),

@@ -7,6 +7,7 @@ import { createApp } from "../../src/http/app.ts";
 import { createDoor, createThinPath, listen } from "../../src/http/door.ts";
 import { createPostMessage } from "../../src/http/post-message.ts";
 import type { DoorParts } from "../../src/http/routes.ts";
+import { Elsewhere, type ElsewhereParts } from "../../src/session/elsewhere.ts";
 import { PostTokens } from "../../src/session/post-token.ts";
 import { silent } from "../session/scripted.ts";
 import { exchange, rawRequest, type RawAnswer } from "../support/raw-http.ts";
@@ -135,15 +136,16 @@ async function slowDoor(thinPath: boolean) {
     caller: index ? "other" : "default",
     digest: digestOf(key),
   }));
+  const whereabouts = {
+    find: async (id: string) => {
+      asked.push(id);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      return undefined;
+    },
+  };
   const parts = {
     sessions: { find: (id: string) => (id === session.id ? session : undefined), isDraining: false },
-    whereabouts: {
-      find: async (id: string) => {
-        asked.push(id);
-        await new Promise((resolve) => setTimeout(resolve, 30));
-        return undefined;
-      },
-    },
+    elsewhere: new Elsewhere({ whereabouts, relay: { current: undefined } } as unknown as ElsewhereParts),
     tokens: new PostTokens([]),
     authenticator: new Authenticator(keys),
     trustProxy: "off",
@@ -153,8 +155,9 @@ async function slowDoor(thinPath: boolean) {
   const postMessage = createPostMessage(parts);
   const guardOrigin = () => undefined;
   const rest = { guardOrigin, allowedOrigins: [], ready: undefined as never, requireKey: guardOrigin };
-  const app = createApp({ openStream: guardOrigin, postMessage, ...rest, log: silent });
-  const listeners = { app, postMessage, guardOrigin, log: silent };
+  const relayMessage = guardOrigin;
+  const app = createApp({ openStream: guardOrigin, postMessage, relayMessage, ...rest, log: silent });
+  const listeners = { app, postMessage, relayMessage, guardOrigin, log: silent };
   const server = createDoor(thinPath ? createThinPath(listeners) : app);
   return { server, port: await listen(server, 0, "127.0.0.1"), session, asked };
 }

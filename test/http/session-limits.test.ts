@@ -103,6 +103,8 @@ function clockedSessions(perCaller = 3, all = 5) {
     limits: LIMITS,
     ttlSeconds: 3600,
     extend: "late" as const,
+    durability: "off" as const,
+    retryMs: () => 1,
     log: silent,
   };
   const sessions = new Sessions({
@@ -112,7 +114,7 @@ function clockedSessions(perCaller = 3, all = 5) {
     now: () => clock.now,
   });
   const open = (caller = "default") => {
-    const session = sessions.open({ caller, userAgent: "", address: "" });
+    const session = sessions.open({ caller, userAgent: "", address: "", clientId: undefined });
     session.attach(new ScriptedStream());
     return session;
   };

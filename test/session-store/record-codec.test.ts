@@ -12,7 +12,10 @@ import { aLease, aRecord } from "./records.ts";
 const known = {
   owner: fc.string({ unit: "binary" }),
   epoch: fc.maxSafeInteger(),
-  client: fc.record({ userAgent: fc.string(), address: fc.string() }),
+  client: fc.record(
+    { userAgent: fc.string(), address: fc.string(), clientId: fc.string() },
+    { requiredKeys: ["userAgent", "address"] },
+  ),
 };
 const optional = {
   initialize: fc.jsonValue({ maxDepth: 4 }),
@@ -85,6 +88,12 @@ test.each([
 ])("decodes no record whose %s is %j", (member, value) => {
   const record = aRecord();
   expect(decodeRecord(JSON.stringify({ ...record, [member]: value }), record.id)).toBeUndefined();
+});
+
+test.each([null, 7, ["a"]])("decodes no record whose clientId is %j", (clientId) => {
+  const record = aRecord();
+  const client = { ...record.client, clientId };
+  expect(decodeRecord(JSON.stringify({ ...record, client }), record.id)).toBeUndefined();
 });
 
 test("decodes a record with 200,000 subscriptions, and does not overflow", () => {

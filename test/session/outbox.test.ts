@@ -7,6 +7,7 @@ function open(pauseBytes = 10, maxBytes = 100) {
   const outbox = new Outbox({
     pauseBytes,
     maxBytes,
+    startsAfter: 0,
     now: () => 5,
     onFull: () => told.push("full"),
     onRoom: () => told.push("room"),
@@ -15,13 +16,15 @@ function open(pauseBytes = 10, maxBytes = 100) {
   return { outbox, told, stream: new ScriptedStream() };
 }
 
+const NOTE = { kind: "notification", id: undefined } as const;
 const push = (outbox: Outbox, ...messages: string[]) =>
-  messages.forEach((message) => outbox.push(Buffer.from(message)));
+  messages.forEach((message) => outbox.push(Buffer.from(message), NOTE));
+const nothing = () => false;
 
 describe("Outbox", () => {
   it("passes messages straight to a stream that takes them, numbered from 1", () => {
     const { outbox, stream } = open();
-    outbox.attach(stream);
+    outbox.attach(stream, undefined, nothing);
     push(outbox, "a", "b");
     expect(stream.written).toEqual([
       [1, "a"],
@@ -33,7 +36,7 @@ describe("Outbox", () => {
   it("keeps what comes while there is no stream, and hands it out in order with its own numbers", () => {
     const { outbox, stream } = open();
     push(outbox, "a", "b");
-    outbox.attach(stream);
+    outbox.attach(stream, undefined, nothing);
     push(outbox, "c");
     expect(stream.written).toEqual([
       [1, "a"],
@@ -44,7 +47,7 @@ describe("Outbox", () => {
 
   it("stops at a stream that stands still and goes on where it stopped", () => {
     const { outbox, stream } = open();
-    outbox.attach(stream);
+    outbox.attach(stream, undefined, nothing);
     stream.keepsUp = false;
     push(outbox, "a", "b", "c");
     expect(stream.written).toEqual([[1, "a"]]);
@@ -67,7 +70,7 @@ describe("Outbox", () => {
     expect(told).toEqual([]);
     push(outbox, "x", "y");
     expect(told).toEqual(["full"]);
-    outbox.attach(stream);
+    outbox.attach(stream, undefined, nothing);
     expect(told).toEqual(["full", "room"]);
   });
 
@@ -82,7 +85,7 @@ describe("Outbox", () => {
   it("hands everything over before it ends, even to a stream that lags", () => {
     const { outbox, stream } = open();
     stream.keepsUp = false;
-    outbox.attach(stream);
+    outbox.attach(stream, undefined, nothing);
     push(outbox, "a", "b", "c");
     outbox.end(1200);
     expect(stream.written.map(([, message]) => message)).toEqual(["a", "b", "c"]);
@@ -93,7 +96,7 @@ describe("Outbox", () => {
     const { outbox, stream } = open(1e6, 1e7);
     for (let index = 1; index <= 5000; index += 1) push(outbox, String(index));
     stream.keepsUp = false;
-    outbox.attach(stream);
+    outbox.attach(stream, undefined, nothing);
     for (let index = 0; index < 2500; index += 1) outbox.resume();
     stream.keepsUp = true;
     outbox.resume();
@@ -104,7 +107,7 @@ describe("Outbox", () => {
 
   it("writes no heartbeat behind a jam", () => {
     const { outbox, stream } = open();
-    outbox.attach(stream);
+    outbox.attach(stream, undefined, nothing);
     outbox.ping();
     stream.keepsUp = false;
     push(outbox, "a");

@@ -1,46 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { GatewayError } from "../../src/errors.ts";
-import { scanMessage, type Envelope } from "../../src/protocol/json-rpc.ts";
-import { Session, type SessionLimits } from "../../src/session/session.ts";
-import { LIMITS, ScriptedStream, scriptedUpstream, silent, type ScriptedLink } from "./scripted.ts";
-
-function openSession({
-  limits = {},
-  gate,
-}: { limits?: Partial<SessionLimits>; gate?: Promise<unknown> } = {}) {
-  const upstream = scriptedUpstream(gate);
-  const clock = { now: 0 };
-  const ends: string[] = [];
-  const initialized: string[] = [];
-  const session = new Session({
-    id: "s",
-    caller: "default",
-    upstream,
-    limits: { ...LIMITS, ...limits },
-    log: silent,
-    now: () => clock.now,
-    onInitialize: (_session, params) => initialized.push(params.toString()),
-    onEnd: (_session, end) => ends.push(end),
-  });
-  const stream = new ScriptedStream();
-  session.attach(stream);
-  const deliver = async (message: unknown) => {
-    const bytes = Buffer.from(typeof message === "string" ? message : JSON.stringify(message));
-    await session.deliver(bytes, scanMessage(bytes) as Envelope);
-  };
-  const call = (id: unknown, method = "m", params?: unknown) =>
-    deliver({ jsonrpc: "2.0", id, method, params });
-  const answers = () =>
-    stream.written.map(([, message]) => JSON.parse(message) as { id: unknown; error?: { data: unknown } });
-  const link = () => upstream.links[0] as ScriptedLink;
-  return { session, upstream, clock, ends, initialized, stream, deliver, call, answers, link };
-}
-
-const reasonOf = async (promise: Promise<unknown>) =>
-  promise.then(
-    () => "given",
-    (error: unknown) => (error as GatewayError).reason,
-  );
+import { openSession, reasonOf } from "./open-session.ts";
+import { LIMITS } from "./scripted.ts";
 
 describe("Session", () => {
   it("opens its link at the first message and forwards the bytes it was given", async () => {
@@ -105,14 +66,14 @@ describe("Session", () => {
   });
 
   it("BAD-38 is initialized once, unless the server refused", async () => {
-    const { call, link, initialized } = openSession();
+    const { call, link, told } = openSession();
     await call(1, "initialize", { a: 1 });
     expect(await reasonOf(call(2, "initialize"))).toBe("already_initialized");
     link().say({ jsonrpc: "2.0", id: 1, error: { code: 1, message: "no" } });
     expect(await reasonOf(call(3, "initialize", { a: 2 }))).toBe("given");
     link().say({ jsonrpc: "2.0", id: 3, result: {} });
     expect(await reasonOf(call(4, "initialize"))).toBe("already_initialized");
-    expect(initialized).toEqual(['{"a":1}', '{"a":2}']);
+    expect(told).toEqual([{ initialize: { a: 1 } }, { initialize: { a: 2 } }]);
   });
 
   it("FLT-36 drops and counts what is not JSON-RPC, answers to nothing, and answers that come twice", async () => {
@@ -162,11 +123,11 @@ describe("Session", () => {
 
   it("ends its link when the stream ends, even one that is still being opened", async () => {
     let open = (): void => undefined;
-    const { session, call, upstream, ends } = openSession({
+    const { stream, call, upstream, ends } = openSession({
       gate: new Promise<void>((resolve) => (open = resolve)),
     });
     const pending = reasonOf(call(1));
-    session.onClose();
+    stream.close();
     open();
     await pending;
     await expect.poll(() => upstream.links[0]?.closes).toBeGreaterThan(0);
@@ -174,14 +135,13 @@ describe("Session", () => {
   });
 
   it("pauses the server behind a client that lags, and lets it go on", async () => {
-    const { session, call, link, stream } = openSession();
+    const { call, link, stream } = openSession();
     await call(1);
     stream.keepsUp = false;
     const note = { jsonrpc: "2.0", method: "n", params: { text: "x".repeat(600) } };
     for (let count = 0; count < 3; count += 1) link().say(note);
     expect(link().isPaused).toBe(true);
-    stream.keepsUp = true;
-    session.onDrain();
+    stream.drain();
     expect(link().isPaused).toBe(false);
     expect(stream.written).toHaveLength(3);
   });

@@ -7,7 +7,7 @@ import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import type { SessionStore } from "../../src/session-store/session-store.ts";
 import { LIMITS, scriptedUpstream, ScriptedStream, silent } from "./scripted.ts";
 
-const ALICE = { caller: "alice", userAgent: "test", address: "127.0.0.1" };
+const ALICE = { caller: "alice", userAgent: "test", address: "127.0.0.1", clientId: undefined };
 const BOB = { ...ALICE, caller: "bob" };
 const PATIENT = { ...LIMITS, firstPostMs: Infinity, idleMs: Infinity };
 
@@ -44,6 +44,8 @@ function openSessions(store: SessionStore, more: Partial<SessionsParts> = {}) {
     limits: PATIENT,
     ttlSeconds: 3600,
     extend: "late",
+    durability: "off",
+    retryMs: () => 1,
     log: silent,
     now: () => clock.now,
     ...more,
@@ -269,14 +271,39 @@ describe("Whereabouts", () => {
     const { store } = watched();
     await store.create(record, 60);
     await store.putLease(lease, 60);
-    expect(await new Whereabouts(store, "i-1").find(record.id)).toMatchObject({ owner: "i-2" });
+    expect(await new Whereabouts(store, "i-1").find(record.id)).toEqual({ record, owner: lease });
   });
 
-  it("FLT-11 finds nothing on an instance that is dead, and removes the record", async () => {
+  it("FLT-11 finds a session whose owner is dead without one, for somebody to take it over", async () => {
     const { store } = watched();
     await store.create(record, 60);
-    expect(await new Whereabouts(store, "i-1").find(record.id)).toBeUndefined();
-    expect(await store.get(record.id)).toBeUndefined();
+    expect(await new Whereabouts(store, "i-1").find(record.id)).toEqual({ record, owner: undefined });
+    expect(await store.get(record.id)).toEqual(record);
+  });
+
+  it("finds a session that its owner has let go of without one, even its own", async () => {
+    const { store } = watched();
+    const released = { ...record, released: true } as const;
+    await store.create(released, 60);
+    await store.putLease(lease, 60);
+    for (const instance of ["i-1", "i-2"]) {
+      expect(await new Whereabouts(store, instance).find(record.id)).toEqual({
+        record: released,
+        owner: undefined,
+      });
+    }
+  });
+
+  it("asks again after it was told to forget, and does not believe an answer that was under way", async () => {
+    const { store } = watched();
+    await store.create(record, 60);
+    await store.putLease(lease, 60);
+    const whereabouts = new Whereabouts(store, "i-1");
+    const early = whereabouts.find(record.id);
+    whereabouts.forget(record.id);
+    await store.remove([record.id]);
+    await early;
+    expect(await whereabouts.find(record.id)).toBeUndefined();
   });
 
   it("asks the store once however many wait, and again only after seconds", async () => {

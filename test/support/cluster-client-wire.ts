@@ -25,6 +25,7 @@ export function watchFetch(
       response = await fetch(url, init);
     } catch (error) {
       if (isStream) record.streams.push({ at: Date.now(), status: 0 });
+      else if (isAnswer(init?.body)) record.failedAnswers.push({ at: Date.now(), status: 0 });
       else if (nonce !== undefined) failures.set(nonce, { status: 0, reason: reasonOf(error) });
       throw error;
     }
@@ -32,6 +33,8 @@ export function watchFetch(
       record.streams.push({ at: Date.now(), status: response.status });
       return retryMs === undefined ? response : withRetry(response, retryMs);
     }
+    if (!response.ok && isAnswer(init?.body))
+      record.failedAnswers.push({ at: Date.now(), status: response.status });
     if (!response.ok && nonce !== undefined) {
       const body = (await response
         .clone()
@@ -41,6 +44,11 @@ export function watchFetch(
     }
     return response;
   };
+}
+
+/** Whether a message answers the server, instead of asking it. */
+function isAnswer(body: unknown): boolean {
+  return typeof body === "string" && !("method" in (JSON.parse(body) as object));
 }
 
 function nonceOf(body: unknown): string | undefined {

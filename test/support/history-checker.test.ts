@@ -141,6 +141,12 @@ describe("history checker", () => {
     });
   });
 
+  test("counts the notifications that are missing, inside and at the end", () => {
+    ann().notifications.splice(1, 1);
+    history.client("bob").notifications.pop();
+    expect(judge(history, ledger).summary.missingNotifications).toBe(2);
+  });
+
   test("lets fail what a story expects to fail, and a read be carried out twice", () => {
     call.outcomes = [{ kind: "timeout" }];
     expect(found({ mayTimeOut: ({ nonce }) => nonce === "ann-2" })).toBe("");

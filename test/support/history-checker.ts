@@ -35,6 +35,8 @@ export interface Summary {
   repeatedExecutions: number;
   repeatedAnswers: number;
   notifications: number;
+  /** Numbers that are missing between those that came. */
+  missingNotifications: number;
   streams: number;
   initializes: number;
   children: number;
@@ -178,10 +180,18 @@ function summarize(
     repeatedExecutions: counting.filter((lines) => lines.length > 1).length,
     repeatedAnswers: sum(({ wireAnswers }) => [...wireAnswers.values()].filter((times) => times > 1).length),
     notifications: sum(({ notifications }) => notifications.length),
+    missingNotifications: sum(missingOf),
     streams: sum(({ streams }) => streams.filter(({ status }) => status === 200).length),
     initializes: ledger.filter(({ kind }) => kind === "initialize").length,
     children: new Set(ledger.map(({ pid }) => pid)).size,
   };
+}
+
+function missingOf({ notifications, lastSent }: ClientRecord): number {
+  const seen = new Set(notifications.map(({ pid, number }) => `${pid} ${number}`));
+  const last = new Map(lastSent);
+  for (const { pid, number } of notifications) last.set(pid, Math.max(number, last.get(pid) ?? 0));
+  return [...last.values()].reduce((all, number) => all + number, 0) - seen.size;
 }
 
 function renderSummary(summary: Summary, violations: number): string {

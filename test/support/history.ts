@@ -33,6 +33,8 @@ export interface ClientRecord {
   /** Status of each stream that it opened; 0 for one that could not be. */
   streams: { at: number; status: number }[];
   listChanged: number;
+  /** Answers to the server whose POST was refused (status 0: broke): an SDK does not send them again. */
+  failedAnswers: { at: number; status: number }[];
 }
 
 /** One line of `fixtures/ledger-server.mjs`. */
@@ -69,6 +71,7 @@ export class History {
       wireAnswers: new Map(),
       streams: [],
       listChanged: 0,
+      failedAnswers: [],
     };
     this.clients.set(name, made);
     return made;
