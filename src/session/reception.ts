@@ -33,12 +33,25 @@ export interface Return {
 /** Where a returning client's session is: here, or with another instance, whose stream this one shall carry. */
 export type Found = { session: Session; after?: number } | Errand;
 
+/** What an instance has of a client. */
+interface Sought {
+  /** Ids of its sessions without a stream. */
+  orphans: string[];
+  /** Ids of those whose stream has been there for a while. */
+  held: string[];
+  /** How many have a stream that was attached just now. */
+  fresh: number;
+}
+
 /** How often a session that another instance has just claimed is looked for. */
 const MAX_LOOKS = 4;
 /** How many sessions of one client are looked at. */
 const MAX_LOOKED_AT = 20;
 /** A stream that was attached more recently than this is not taken over on a guess: two clients would take turns. */
 const SETTLED_MS = 10_000;
+/** But its end may be on its way: so long, in steps, it is waited for. */
+const NEWS_MS = 2000;
+const NEWS_STEP_MS = 100;
 const SEEK_MS = 2000;
 
 /** Methods that a client may send before it is initialized. */
@@ -77,11 +90,17 @@ export class Reception {
    */
   async findAnywhere(visitor: Visitor, { last }: Return): Promise<Found | undefined> {
     try {
+      const giveUpAt = this.#parts.now() + NEWS_MS;
       for (let look = 0; look < MAX_LOOKS; look += 1) {
         const byId = last && (await this.#findById(last.sessionId, visitor.caller));
         if (typeof byId === "object") return { ...byId, after: (last as { sequence: number }).sequence };
         const found = byId ?? (await this.#findByClient(visitor));
-        if (found !== "claimed") return found;
+        if (found !== "claimed" && found !== "fresh") return found;
+        if (found === "fresh") {
+          if (this.#parts.now() > giveUpAt) return undefined;
+          look = 0;
+          await new Promise((resolve) => setTimeout(resolve, NEWS_STEP_MS));
+        }
       }
       return undefined;
     } catch (error) {
@@ -133,10 +152,12 @@ export class Reception {
       (session) => session.isDurable && !session.isLeaving,
     );
     const isSettled = (session: Session) => now() - session.streamSince > SETTLED_MS;
+    const held = ofClient.filter((session) => session.orphanedAt === undefined);
     return {
       delivery: "delivered",
       orphans: ofClient.filter((session) => session.orphanedAt !== undefined).map(({ id }) => id),
-      held: ofClient.filter((one) => one.orphanedAt === undefined && isSettled(one)).map(({ id }) => id),
+      held: held.filter(isSettled).map(({ id }) => id),
+      fresh: held.filter((session) => !isSettled(session)).length,
     };
   }
 
@@ -166,14 +187,15 @@ export class Reception {
   }
 
   /** Orphans of living instances come first, since they have lost nothing; then what dead ones left. */
-  async #findByClient(visitor: Visitor): Promise<Found | "claimed" | undefined> {
+  async #findByClient(visitor: Visitor): Promise<Found | "claimed" | "fresh" | undefined> {
     const { sessions, store, claims } = this.#parts;
     const mark = sessions.index.fingerprintOf(visitor);
     const trace = await store.trace(mark);
     // A session that is being claimed for a message is in the store already, and not yet here.
     await claims.settled();
-    const mine = (await this.seek(mark)) as { orphans: string[]; held: string[] };
+    const mine = (await this.seek(mark)) as unknown as Sought;
     const orphans: Found[] = mine.orphans.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
+    let { fresh } = mine;
     const held: Found[] = mine.held.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
     const { left, owners } = await this.#readRecords(trace?.sessions ?? []);
     for (const { owner, records } of owners.values()) {
@@ -182,6 +204,7 @@ export class Reception {
       else if (answer !== undefined) {
         orphans.push(...answer.orphans.map((sessionId) => ({ sessionId, owner })));
         held.push(...answer.held.map((sessionId) => ({ sessionId, owner })));
+        fresh += answer.fresh;
       }
     }
     if (orphans.length + left.length > 0) {
@@ -191,7 +214,8 @@ export class Reception {
       return "v" in one ? await this.#claim(one) : one;
     }
     // The old socket only looks alive. On a guess by program and address it could be somebody else's.
-    return visitor.clientId === undefined ? undefined : only(held);
+    if (visitor.clientId === undefined) return undefined;
+    return only(held) ?? (held.length === 0 && fresh === 1 ? "fresh" : undefined);
   }
 
   /** Records of these sessions: those that nobody owns, and those of others by owner. */
@@ -216,12 +240,12 @@ export class Reception {
     return { left, owners };
   }
 
-  async #ask(owner: Peer, mark: string): Promise<{ orphans: string[]; held: string[] } | "dead" | undefined> {
+  async #ask(owner: Peer, mark: string): Promise<Sought | "dead" | undefined> {
     const relay = this.#parts.relay.current;
     const outcome = await relay?.send(owner, { kind: "seek", head: { client: mark }, bodies: [] }, SEEK_MS);
     if (outcome?.kind === "dead") return "dead";
     if (outcome?.kind !== "answered" || outcome.answer["delivery"] !== "delivered") return undefined;
-    return outcome.answer as unknown as { orphans: string[]; held: string[] };
+    return outcome.answer as unknown as Sought;
   }
 
   async #claimOnly(visitor: Visitor): Promise<Session | undefined> {

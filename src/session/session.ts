@@ -12,7 +12,7 @@ import type { Inheritance, SessionEnd, SessionParts } from "./session-parts.ts";
  * that posts is awake, and its stream has brought it what was written well before.
  */
 const IN_DOUBT_MS = 1000;
-const MAX_REPEATS = 2;
+const MAX_REPEATS = 10;
 /** Sequence numbers of one epoch; those of the next owner are larger. */
 const EPOCH_SEQUENCES = 1e9;
 
