@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Server } from "node:http";
+import { Server as NetServer } from "node:net";
 import { openRelay, openSessionStore } from "./backend.ts";
 import type { Config } from "./config.ts";
 import { ConfigError, GatewayError } from "./errors.ts";
@@ -81,7 +82,7 @@ export async function startGateway(
   const postMessage = createPostMessage(door);
   const guardOrigin = createOriginGuard(http);
   let receiveRelayed: ReceiveRelayed = () => Promise.resolve("unproven");
-  const relayMessage = createRelayRoute((header, readBody) => receiveRelayed(header, readBody));
+  const relayMessage = createRelayRoute((header, readBody) => receiveRelayed(header, readBody), guardOrigin);
   const app = createApp({
     openStream: createOpenStream(door),
     postMessage,
@@ -208,9 +209,10 @@ function limitsOf({ session, server }: Config): SessionLimits {
   };
 }
 
+/** Connections that are open stay so: other instances send messages on them for sessions that are not handed over yet. */
 function stopListening(server: Server): Promise<void> {
   return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeIdleConnections();
+    // The HTTP server's own `close` would cut idle connections, under a request that is on its way perhaps.
+    NetServer.prototype.close.call(server, () => resolve());
   });
 }

@@ -21,16 +21,19 @@ export type ReceiveRelayed = (
  * `POST /internal/relay`: other instances only. The path stands open to the world, so whoever cannot prove to be one of
  * us finds nothing here, whatever else is right or wrong about the request.
  */
-export function createRelayRoute(receive: ReceiveRelayed): Route {
+export function createRelayRoute(
+  receive: ReceiveRelayed,
+  guardOrigin: (req: IncomingMessage) => void,
+): Route {
   return async (req, res) => {
     const header = proofOf(req);
-    if (header === undefined) throw new GatewayError("not_found");
+    if (header === undefined) throw absent(req);
     const reply = await receive(header, (maxBytes) =>
       readBody(req, res, maxBytes).catch((error: unknown) => {
-        throw isTooLarge(error) ? new GatewayError("not_found", { cause: error }) : error;
+        throw isTooLarge(error) ? absent(req) : error;
       }),
     );
-    if (reply === "unproven") throw new GatewayError("not_found");
+    if (reply === "unproven") throw absent(req);
     if (reply === "silent") return void res.destroy();
     res.writeHead(reply.status, {
       ...COMMON_HEADERS,
@@ -40,6 +43,12 @@ export function createRelayRoute(receive: ReceiveRelayed): Route {
     });
     res.end(reply.body);
   };
+
+  /** What any other path would answer: other instances are not held to names and origins, all others are. */
+  function absent(req: IncomingMessage): unknown {
+    guardOrigin(req);
+    return new GatewayError("not_found");
+  }
 }
 
 function proofOf({ method, headers }: IncomingMessage): string | undefined {

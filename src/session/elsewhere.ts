@@ -157,7 +157,7 @@ export class Elsewhere {
     caller: string | undefined,
     message: Buffer,
   ): Promise<"delivered" | "gone" | "draining" | "dead"> {
-    const { startMs } = this.#parts;
+    const { startMs, whereabouts, now } = this.#parts;
     const relay = this.#parts.relay.current;
     if (relay === undefined) {
       if (owner.state === "draining") return "draining";
@@ -168,6 +168,7 @@ export class Elsewhere {
     const deadlineMs = record.initialize === undefined ? POST_MS + startMs : POST_MS;
     const peer: Peer = { instanceId: owner.id, address: owner.relay };
     const head = { session: record.id, ...(caller === undefined ? {} : { caller }) };
+    const sentAt = now();
     const outcome = await relay.send(peer, { kind: "post", head, bodies: [message] }, deadlineMs);
     switch (outcome.kind) {
       case "dead":
@@ -176,6 +177,8 @@ export class Elsewhere {
       case "unreachable":
         throw new GatewayError("owner_unreachable");
       case "unknown":
+        // Who goes down in order answers what it has taken before it lets go of connections: this was not taken.
+        if (now() - sentAt < POST_MS / 2 && !(await whereabouts.isServing(owner.id))) return "draining";
         throw new GatewayError("delivery_unknown");
       case "answered": {
         const { delivery, reason } = outcome.answer;

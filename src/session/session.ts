@@ -13,6 +13,8 @@ import type { Inheritance, SessionEnd, SessionParts } from "./session-parts.ts";
  */
 const IN_DOUBT_MS = 1000;
 const MAX_REPEATS = 10;
+/** An open question of the server that may be lost is asked again after this, if no answer shows that it was not. */
+const ASK_AGAIN_MS = 3000;
 /** Sequence numbers of one epoch; those of the next owner are larger. */
 const EPOCH_SEQUENCES = 1e9;
 
@@ -38,6 +40,9 @@ export class Session implements ClientStreamEvents {
   /** When the client last posted. */
   #heardAt: number;
   #pingAt: number;
+  /** Questions of the server that the last stream may have lost. */
+  #doubtful: Sent[] = [];
+  #askAgainAt = 0;
 
   constructor(parts: SessionParts) {
     this.id = parts.id;
@@ -119,6 +124,7 @@ export class Session implements ClientStreamEvents {
     this.#orphanedAt = undefined;
     this.#streamSince = this.#activeAt = now;
     stream.events = this;
+    this.#askAgainAt = now + ASK_AGAIN_MS;
     this.#outbox.attach(stream, after, (sent) => this.#mayRepeat(sent, doubtfulSince));
   }
 
@@ -155,6 +161,7 @@ export class Session implements ClientStreamEvents {
     if (this.#hasReturned && envelope.method === "initialize") {
       this.#exchange.startClean();
       this.#outbox.clear();
+      this.#doubtful = [];
     }
     this.#hasBegun = true;
     this.#hasReturned = false;
@@ -172,6 +179,8 @@ export class Session implements ClientStreamEvents {
     }
     this.#exchange.beat(now);
     this.#outbox.tidy(now);
+    if (this.#doubtful.length > 0 && this.#orphanedAt === undefined && now >= this.#askAgainAt)
+      this.#askAgain();
     if (this.isDurable && isStreamDue(standing, limits, now)) this.#outbox.rest(retryMs());
     if (now < this.#pingAt) return false;
     this.#pingAt = now + limits.heartbeatMs;
@@ -244,9 +253,19 @@ export class Session implements ClientStreamEvents {
     this.#parts.journal?.kept(sequence, message);
   }
 
-  /** Of what may be lost: a response, which whoever has it knows by its id, or a question that is still open. */
-  #mayRepeat({ kind, id, takenAt, taken }: Sent, doubtfulSince: number): boolean {
-    if (takenAt < doubtfulSince || taken > MAX_REPEATS || kind === "notification") return false;
-    return kind === "response" || this.#exchange.isAsked(id as string);
+  /** Whether a message that may be lost is to be repeated at once: a response, which whoever has it knows by its id. */
+  #mayRepeat(sent: Sent, doubtfulSince: number): boolean {
+    if (sent.takenAt < doubtfulSince || sent.taken > MAX_REPEATS || sent.kind === "notification")
+      return false;
+    if (sent.kind === "request") this.#doubtful.push(sent);
+    return sent.kind === "response";
+  }
+
+  #askAgain(): void {
+    const doubtful = this.#doubtful;
+    this.#doubtful = [];
+    for (const { message, kind, id } of doubtful) {
+      if (this.#exchange.isAsked(id as string)) this.#push(message, { kind, id });
+    }
   }
 }

@@ -56,6 +56,11 @@ export class Whereabouts {
     this.#asked.delete(id);
   }
 
+  /** Whether an instance is there to stay, as its lease says now. Rejects with `store_unavailable`. */
+  async isServing(instanceId: string): Promise<boolean> {
+    return (await this.#store.getLease(instanceId))?.state === "serving";
+  }
+
   async #lookUp(id: string): Promise<Place | undefined> {
     const record = await this.#store.get(id);
     // A record of ours without a session of ours is what a removal has yet to reach.

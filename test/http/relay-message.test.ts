@@ -17,7 +17,7 @@ async function listen(receive: ReceiveRelayed): Promise<number> {
   const app = createApp({
     openStream: nothing,
     postMessage: nothing,
-    relayMessage: createRelayRoute(receive),
+    relayMessage: createRelayRoute(receive, () => undefined),
     guardOrigin: nothing,
     allowedOrigins: [],
     ready: nothing,

@@ -61,7 +61,10 @@ export async function openHttpInstance(
 ): Promise<HttpRelay> {
   const { log } = parts(who);
   let relay: HttpRelay | undefined;
-  const route = createRelayRoute(async (header, readBody) => relay?.receive(header, readBody) ?? "unproven");
+  const route = createRelayRoute(
+    async (header, readBody) => relay?.receive(header, readBody) ?? "unproven",
+    () => undefined,
+  );
   const server = createDoor((req, res) => {
     const work = req.url === RELAY_PATH ? route(req, res) : Promise.reject(new GatewayError("not_found"));
     Promise.resolve(work).catch((error: unknown) => answerError(req, res, error, log));

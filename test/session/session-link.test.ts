@@ -95,14 +95,16 @@ describe("a link of a client that another link knew", () => {
     expect([events, server().closes, server().sent.length]).toEqual([["end upstream_start_failed"], 1, 1]);
   });
 
-  it("ends when the server ends before it has answered", async () => {
+  it("tells who waits when the server ends before it has answered, and tries anew with the next message", async () => {
     const { upstream, events, send, server } = openLink({ told: TOLD });
     upstream.reply = undefined;
     const sent = reasonOf(send("{}"));
     await settled();
     server().die();
-    expect(await sent).toBe("upstream_start_failed");
-    expect(events).toEqual(["end upstream_start_failed"]);
+    expect(await sent).toBe("upstream_exited");
+    upstream.reply = offers({});
+    expect(await reasonOf(send("{}"))).toBe("given");
+    expect([events, upstream.links.length, server(0).closes]).toEqual([[], 2, 1]);
   });
 });
 

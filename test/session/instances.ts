@@ -1,0 +1,108 @@
+import { onTestFinished } from "vitest";
+import { scanMessage, type Envelope } from "../../src/protocol/json-rpc.ts";
+import type { Relay } from "../../src/relay/relay.ts";
+import { Carrier } from "../../src/session/carrier.ts";
+import { Claims } from "../../src/session/claims.ts";
+import { Elsewhere } from "../../src/session/elsewhere.ts";
+import type { Visitor } from "../../src/session/fingerprint.ts";
+import { Reception } from "../../src/session/reception.ts";
+import type { Session } from "../../src/session/session.ts";
+import { Sessions, type SessionsParts } from "../../src/session/sessions.ts";
+import { Whereabouts } from "../../src/session/whereabouts.ts";
+import { createMemorySessionStore } from "../../src/session-store/memory.ts";
+import type { SessionStore } from "../../src/session-store/session-store.ts";
+import { MemoryNetwork } from "./memory-relay.ts";
+import { DURABLE } from "./open-session.ts";
+import { offers, scriptedUpstream, ScriptedStream, settled, silent } from "./scripted.ts";
+
+export const ALICE: Visitor = {
+  caller: "alice",
+  userAgent: "test",
+  address: "127.0.0.1",
+  clientId: undefined,
+};
+export const NAMED: Visitor = { ...ALICE, clientId: "laptop" };
+export const BOB: Visitor = { ...ALICE, caller: "bob" };
+/** What a request of a client that comes back says. */
+export const BACK = { last: undefined, protocolVersion: "2025-06-18" };
+export const FIRST = { last: undefined, protocolVersion: undefined };
+
+/** A store that several instances share. It tells them that it is one of its kind, so they hand over. */
+export const sharedStore = (): SessionStore => ({ ...createMemorySessionStore(), kind: "redis" });
+
+/** Instances on one store and one clock, composed as the gateway does it. */
+export function createCluster(store: SessionStore = sharedStore()) {
+  const clock = { now: 0 };
+  const network = new MemoryNetwork();
+
+  /** Starts an instance, which others can reach and know to be alive. */
+  async function start(instanceId: string, more: Partial<SessionsParts> & { isRelayOn?: boolean } = {}) {
+    const { isRelayOn = true, ...parts } = more;
+    const upstream = scriptedUpstream();
+    upstream.reply = offers({});
+    const now = () => clock.now;
+    const ttlSeconds = 3600;
+    const retryMs = () => 1234;
+    const sessions = new Sessions({
+      instanceId,
+      store,
+      upstream,
+      maxSessions: 100,
+      maxSessionsPerCaller: 100,
+      limits: { ...DURABLE, firstPostMs: Infinity, idleMs: Infinity },
+      ttlSeconds,
+      extend: "late",
+      durability: "off",
+      retryMs,
+      log: silent,
+      now,
+      ...parts,
+    });
+    const whereabouts = new Whereabouts(store, instanceId);
+    const claims = new Claims({ instanceId, store, sessions, whereabouts, ttlSeconds, log: silent });
+    const relay: { current: Relay | undefined } = { current: undefined };
+    const common = { instanceId, sessions, store, whereabouts, claims, relay, log: silent, now, retryMs };
+    const reception = new Reception(common);
+    const carrier = new Carrier({ ...common, heartbeatMs: 30_000 });
+    const elsewhere = new Elsewhere({ ...common, carrier, reception, startMs: 60_000 });
+    if (isRelayOn) {
+      relay.current = network.relayOf(instanceId, (from, message) => elsewhere.receive(from, message));
+      sessions.advertise(relay.current.address);
+    }
+    await sessions.beat();
+    onTestFinished(() => sessions.close(retryMs));
+
+    const post = async (session: Session, message: unknown) => {
+      const bytes = Buffer.from(JSON.stringify(message));
+      await session.deliver(bytes, scanMessage(bytes) as Envelope);
+    };
+    /** A client that has introduced itself, and that has its answer. */
+    const connect = async (visitor: Visitor = ALICE, initialize: unknown = { clientInfo: { name: "c" } }) => {
+      const session = sessions.open(visitor);
+      const stream = new ScriptedStream();
+      session.attach(stream);
+      await post(session, { jsonrpc: "2.0", id: "init", method: "initialize", params: initialize });
+      stream.take();
+      clock.now += 5000;
+      await post(session, { jsonrpc: "2.0", method: "notifications/initialized" });
+      await settled();
+      stream.written.length = 0;
+      return { session, stream };
+    };
+    /** Gives a message to a session that is not here. */
+    const deliver = (id: string, message: unknown, caller: string | undefined = "alice") => {
+      const bytes = Buffer.from(JSON.stringify(message));
+      return elsewhere.deliver(id, caller, bytes, scanMessage(bytes) as Envelope);
+    };
+    /** Nobody hears of it any more; its lease has run out. */
+    const crash = async () => {
+      network.kill(instanceId);
+      await store.removeLease(instanceId);
+    };
+    const rest = { upstream, sessions, whereabouts, claims, relay, reception, carrier, elsewhere };
+    return { ...rest, post, connect, deliver, crash };
+  }
+  return { store, clock, network, start };
+}
+
+export type Instance = Awaited<ReturnType<ReturnType<typeof createCluster>["start"]>>;
