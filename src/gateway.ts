@@ -132,11 +132,11 @@ export async function startGateway(
     stopHeartbeat();
     await sessions.close(retryMs); // 4. Other streams end; servers see their stdin close; records and lease go.
     await upstream.close();
-    await relay.current?.close();
     server.closeIdleConnections();
     const cut = setTimeout(() => server.closeAllConnections(), 1000);
     await stopped; // 5. The last answers leave.
     clearTimeout(cut);
+    await relay.current?.close();
     await store.close(); // 6. Nothing speaks to the store any more.
     log.info("gateway closed");
   }

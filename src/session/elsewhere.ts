@@ -175,6 +175,7 @@ export class Elsewhere {
         // Who drains has closed its door already, and lets go of its sessions in a moment.
         return owner.state === "draining" ? "draining" : this.#judgeDead(record);
       case "unreachable":
+        if (!(await whereabouts.isServing(owner.id))) return "draining";
         throw new GatewayError("owner_unreachable");
       case "unknown":
         // Who goes down in order answers what it has taken before it lets go of connections: this was not taken.

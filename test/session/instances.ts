@@ -27,12 +27,11 @@ export const BOB: Visitor = { ...ALICE, caller: "bob" };
 export const BACK = { last: undefined, protocolVersion: "2025-06-18" };
 export const FIRST = { last: undefined, protocolVersion: undefined };
 
-/** A store that several instances share. It tells them that it is one of its kind, so they hand over. */
-export const sharedStore = (): SessionStore => ({ ...createMemorySessionStore(), kind: "redis" });
-
 /** Instances on one store and one clock, composed as the gateway does it. */
-export function createCluster(store: SessionStore = sharedStore()) {
+export function createCluster() {
   const clock = { now: 0 };
+  // It says that it is one that instances share, so they hand over.
+  const store: SessionStore = { ...createMemorySessionStore({ now: () => clock.now }), kind: "redis" };
   const network = new MemoryNetwork();
 
   /** Starts an instance, which others can reach and know to be alive. */
