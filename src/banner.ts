@@ -1,3 +1,5 @@
+import { randomBytes } from "node:crypto";
+
 /** What is printed for a person at start: lines to copy. */
 export interface BannerParts {
   version: string;
@@ -13,7 +15,9 @@ export interface BannerParts {
 export function banner({ version, url, drawnKey, server }: BannerParts): string {
   const key = drawnKey ?? "YOUR_API_KEY";
   const stream = `${url}/mcp/sse`;
-  const client = { mcpServers: { gateway: { type: "sse", url: stream, headers: { "X-API-Key": key } } } };
+  // A name of its own lets a client find its session again after a cut.
+  const clientUrl = `${stream}?clientId=client-${randomBytes(3).toString("hex")}`;
+  const client = { mcpServers: { gateway: { type: "sse", url: clientUrl, headers: { "X-API-Key": key } } } };
   const keyLines =
     drawnKey === undefined
       ? []

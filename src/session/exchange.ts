@@ -1,6 +1,6 @@
 import { FAULTS, type Reason } from "../errors.ts";
 import { cancelled, errorResponse, onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
-import { Handshake, isOwnId, type Told } from "./handshake.ts";
+import { ASK_TOOLS, ASK_TOOLS_ID, Handshake, isOwnId, type Told } from "./handshake.ts";
 import type { Sendable } from "./outbox.ts";
 import { Requests, type Unanswered } from "./requests.ts";
 import type { SessionEnd, SessionParts } from "./session-parts.ts";
@@ -15,6 +15,8 @@ export interface ExchangeParts extends SessionParts {
   end(end: SessionEnd): void;
 }
 
+/** How long a server may take to tell its tools, in ms. */
+const ASK_TOOLS_MS = 10_000;
 const NOTIFICATION: Sendable = { kind: "notification", id: undefined };
 
 /**
@@ -31,6 +33,9 @@ export class Exchange {
   #progressAt = -Infinity;
   #dropped = 0;
   #isOver = false;
+  /** Requests whose fate depends on what the server says of its tools, and until when it is waited for. */
+  #undecided: Unanswered[] = [];
+  #decideBy = 0;
 
   constructor(parts: ExchangeParts) {
     this.#parts = parts;
@@ -42,7 +47,7 @@ export class Exchange {
 
   /** How many requests of the client are unanswered. */
   get inFlight(): number {
-    return this.#requests.inFlight;
+    return this.#requests.inFlight + this.#undecided.length;
   }
 
   /** Messages of the server that were not forwarded: not JSON-RPC, or answers to nothing. */
@@ -93,6 +98,7 @@ export class Exchange {
 
   /** Answers requests that are overdue. */
   beat(now: number): void {
+    if (this.#undecided.length > 0 && now >= this.#decideBy) this.#decide();
     const latest = now - this.#parts.limits.requestTimeoutMs;
     if (this.#progressAt > latest) return;
     for (const { id } of this.#requests.takeSentBefore(latest)) {
@@ -108,24 +114,26 @@ export class Exchange {
     this.#requests.assumeInitialized();
   }
 
-  /** Sends again what may be, to a fresh link, and answers the rest with an error. */
+  /**
+   * Sends again what may be, to a fresh link, and answers the rest with an error. Which calls of tools may be is known
+   * from the server's own list; an instance that has not seen it asks for it first.
+   */
   resolve(unanswered: readonly Unanswered[]): void {
-    const { repeatable, journal, now } = this.#parts;
+    const { repeatable, now } = this.#parts;
     for (const one of unanswered) {
-      if (!repeatable.allows(one)) {
-        this.#fail(one.id, "upstream_restarted");
-        continue;
-      }
-      this.#requests.reenter({ ...one, sentAt: now() });
-      this.#link.send(one.message as Buffer)?.catch(() => undefined);
-      void journal?.accepted(one.id, one.message as Buffer);
+      if (one.message !== undefined && repeatable.mustLearn(one)) this.#undecided.push(one);
+      else this.#resolveOne(one);
     }
+    if (this.#undecided.length === 0) return;
+    this.#decideBy = now() + ASK_TOOLS_MS;
+    this.#link.send(ASK_TOOLS)?.catch(() => this.#decide());
   }
 
   /** Another conversation begins: nothing of the old one is left. */
   startClean(): void {
     const old = this.#link;
     this.#requests.reset();
+    this.#undecided = [];
     this.#handshake = new Handshake();
     this.#link = this.#createLink();
     const { log, id } = this.#parts;
@@ -134,7 +142,9 @@ export class Exchange {
 
   /** Removes and hands out what the client has asked. */
   takeUnanswered(): Unanswered[] {
-    return [...this.#requests.takeSentBefore(Infinity)];
+    const undecided = this.#undecided;
+    this.#undecided = [];
+    return [...undecided, ...this.#requests.takeSentBefore(Infinity)];
   }
 
   /** Answers all that the client has asked with a fault. */
@@ -146,6 +156,20 @@ export class Exchange {
   close(): Promise<void> {
     this.#isOver = true;
     return this.#link.close();
+  }
+
+  #decide(): void {
+    const undecided = this.#undecided;
+    this.#undecided = [];
+    for (const one of undecided) this.#resolveOne(one);
+  }
+
+  #resolveOne(one: Unanswered): void {
+    const { repeatable, journal, now } = this.#parts;
+    if (!repeatable.allows(one)) return this.#fail(one.id, "upstream_restarted");
+    this.#requests.reenter({ ...one, sentAt: now() });
+    this.#link.send(one.message as Buffer)?.catch(() => undefined);
+    void journal?.accepted(one.id, one.message as Buffer);
   }
 
   #createLink(): SessionLink {
@@ -191,7 +215,7 @@ export class Exchange {
     this.#heardAt = this.#parts.now();
     if (envelope.kind === "response") {
       const asked = this.#requests.settle(envelope);
-      if (asked === undefined) return isOwnId(envelope.id) ? undefined : this.#drop("unasked_answer");
+      if (asked === undefined) return this.#receiveUnasked(message, envelope);
       if (asked.method === "tools/list" && !envelope.failed) this.#parts.repeatable.learn(message);
       this.#parts.journal?.settled(asked.id);
     } else if (envelope.kind === "request") {
@@ -200,6 +224,14 @@ export class Exchange {
       this.#progressAt = this.#heardAt;
     }
     this.#parts.push(onOneLine(message), envelope);
+  }
+
+  /** An answer to nothing that the client has asked: perhaps the gateway has. */
+  #receiveUnasked(message: Buffer, { id, failed }: Envelope): void {
+    if (!isOwnId(id)) return this.#drop("unasked_answer");
+    if (id !== ASK_TOOLS_ID) return;
+    if (!failed) this.#parts.repeatable.learn(message);
+    this.#decide();
   }
 
   /** The server was lost with what it was asked, and another is being started. */

@@ -8,6 +8,8 @@ export interface HandOverParts {
   store: SessionStore;
   records: Records;
   journals: Journals;
+  /** How long to wait before it begins, in ms. */
+  waitMs: number;
   /** How long the next owner has, in ms. */
   ttlMs: number;
   log: Log;
@@ -24,7 +26,9 @@ const LOOK_MS = 10;
  * in the store what the next owner must know. A session that cannot be handed over stays open. Never rejects.
  */
 export async function handOver(session: Session, parts: HandOverParts): Promise<void> {
-  const { store, records, journals, ttlMs, log, signal } = parts;
+  const { store, records, journals, waitMs, ttlMs, log, signal } = parts;
+  const beginAt = performance.now() + waitMs;
+  await until(() => performance.now() >= beginAt || signal.aborted);
   await until(() => session.inFlight === 0 || !session.isOpen || signal.aborted);
   if (!session.isOpen) return;
   session.leave();

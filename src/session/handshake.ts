@@ -18,6 +18,10 @@ export const isOwnId = (id: string | undefined): boolean => id?.startsWith(`"${O
 const request = (name: string, method: string, params: unknown): Buffer =>
   Buffer.from(JSON.stringify({ jsonrpc: "2.0", id: OWN_ID + name, method, params }));
 
+/** Asks a server for its tools on the gateway's own account. */
+export const ASK_TOOLS = request("tools", "tools/list", {});
+export const ASK_TOOLS_ID = `"${OWN_ID}tools"`;
+
 const INITIALIZED = Buffer.from('{"jsonrpc":"2.0","method":"notifications/initialized"}');
 
 /**

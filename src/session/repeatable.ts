@@ -28,9 +28,16 @@ interface ListedTool {
  */
 export class Repeatable {
   readonly #tools = new Set<string>();
+  #knowsTools = false;
+
+  /** Whether this request can be judged only when the server's tools are known. */
+  mustLearn({ method }: Unanswered): boolean {
+    return method === "tools/call" && !this.#knowsTools;
+  }
 
   /** Learns from the server's answer to `tools/list`. */
   learn(answer: Buffer): void {
+    this.#knowsTools = true;
     if (!answer.includes('"readOnlyHint"') && !answer.includes('"idempotentHint"')) return;
     const { result } = JSON.parse(answer.toString()) as { result?: { tools?: unknown } };
     for (const { name, annotations } of Array.isArray(result?.tools) ? (result.tools as ListedTool[]) : []) {

@@ -38,6 +38,9 @@ export interface SessionsParts {
 /** How often this instance looks, at most, whether it was taken for dead, in ms. */
 const VERIFY_MS = 1000;
 
+/** Over how long sessions are handed over, at most, in ms. */
+const MAX_SPREAD_MS = 3000;
+
 /** This instance's sessions: opens and finds them, keeps their records and streams alive, ends them or hands them over. */
 export class Sessions {
   readonly index: SessionIndex;
@@ -218,7 +221,11 @@ export class Sessions {
       signal,
     };
     const durable = this.handsOver ? [...this.index].filter((session) => session.isDurable) : [];
-    await Promise.all(durable.map((session) => handOver(session, parts)));
+    // Clients that all came back at once would be a storm of their own.
+    const spreadMs = Math.min(MAX_SPREAD_MS, durable.length * 5);
+    await Promise.all(
+      durable.map((session) => handOver(session, { ...parts, waitMs: Math.random() * spreadMs })),
+    );
     while (this.inFlight > 0 && !signal.aborted) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }

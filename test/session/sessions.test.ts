@@ -2,31 +2,14 @@ import { afterEach, describe, expect, it } from "vitest";
 import { GatewayError } from "../../src/errors.ts";
 import { LEASE_RENEWAL_SECONDS } from "../../src/session/instance-lease.ts";
 import { Sessions, type SessionsParts } from "../../src/session/sessions.ts";
-import { Whereabouts } from "../../src/session/whereabouts.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import type { SessionStore } from "../../src/session-store/session-store.ts";
+import { watched } from "./watched-store.ts";
 import { LIMITS, scriptedUpstream, ScriptedStream, silent } from "./scripted.ts";
 
 const ALICE = { caller: "alice", userAgent: "test", address: "127.0.0.1", clientId: undefined };
 const BOB = { ...ALICE, caller: "bob" };
 const PATIENT = { ...LIMITS, firstPostMs: Infinity, idleMs: Infinity };
-
-/** A store that can be cut off, and that counts what it is asked. */
-function watched(store: SessionStore = createMemorySessionStore()) {
-  const watch = { store, isAway: false, calls: [] as string[] };
-  const proxied = new Proxy(store, {
-    get(target, verb: keyof SessionStore) {
-      const member = target[verb];
-      if (typeof member !== "function") return member;
-      return (...args: unknown[]) => {
-        watch.calls.push(verb);
-        if (watch.isAway) return Promise.reject(new GatewayError("store_unavailable"));
-        return (member as (...args: unknown[]) => unknown).apply(target, args);
-      };
-    },
-  });
-  return { ...watch, store: proxied, watch };
-}
 
 const opened: Sessions[] = [];
 afterEach(async () => {
@@ -250,87 +233,5 @@ describe("records of Sessions", () => {
     some.forEach((session) => session.close("client_gone"));
     await beatAt(1);
     expect(watch.calls.filter((verb) => verb === "remove")).toHaveLength(1);
-  });
-});
-
-describe("Whereabouts", () => {
-  const record = {
-    v: 1,
-    id: "11111111-1111-4111-8111-111111111111",
-    owner: "i-2",
-    epoch: 1,
-    caller: "alice",
-    server: "s",
-    transport: "sse",
-    createdAt: "2026-01-01T00:00:00Z",
-    client: { userAgent: "", address: "" },
-  } as const;
-  const lease = { v: 1, id: "i-2", startedAt: "2026-01-01T00:00:00Z", state: "serving" } as const;
-
-  it("finds a session on an instance that lives", async () => {
-    const { store } = watched();
-    await store.create(record, 60);
-    await store.putLease(lease, 60);
-    expect(await new Whereabouts(store, "i-1").find(record.id)).toEqual({ record, owner: lease });
-  });
-
-  it("FLT-11 finds a session whose owner is dead without one, for somebody to take it over", async () => {
-    const { store } = watched();
-    await store.create(record, 60);
-    expect(await new Whereabouts(store, "i-1").find(record.id)).toEqual({ record, owner: undefined });
-    expect(await store.get(record.id)).toEqual(record);
-  });
-
-  it("finds a session that its owner has let go of without one, even its own", async () => {
-    const { store } = watched();
-    const released = { ...record, released: true } as const;
-    await store.create(released, 60);
-    await store.putLease(lease, 60);
-    for (const instance of ["i-1", "i-2"]) {
-      expect(await new Whereabouts(store, instance).find(record.id)).toEqual({
-        record: released,
-        owner: undefined,
-      });
-    }
-  });
-
-  it("asks again after it was told to forget, and does not believe an answer that was under way", async () => {
-    const { store } = watched();
-    await store.create(record, 60);
-    await store.putLease(lease, 60);
-    const whereabouts = new Whereabouts(store, "i-1");
-    const early = whereabouts.find(record.id);
-    whereabouts.forget(record.id);
-    await store.remove([record.id]);
-    await early;
-    expect(await whereabouts.find(record.id)).toBeUndefined();
-  });
-
-  it("asks the store once however many wait, and again only after seconds", async () => {
-    const { store, watch } = watched();
-    await store.create(record, 60);
-    await store.putLease(lease, 60);
-    watch.calls.length = 0;
-    const whereabouts = new Whereabouts(store, "i-1");
-    await Promise.all(Array.from({ length: 20 }, () => whereabouts.find(record.id)));
-    await whereabouts.find(record.id);
-    expect(watch.calls).toEqual(["get", "getLease"]);
-  });
-
-  it("FLT-02 says that it cannot know while the store is away, and remembers nothing of it", async () => {
-    const { store, watch } = watched();
-    await store.create(record, 60);
-    await store.putLease(lease, 60);
-    const whereabouts = new Whereabouts(store, "i-1");
-    watch.isAway = true;
-    await expect(whereabouts.find(record.id)).rejects.toThrow(new GatewayError("store_unavailable"));
-    watch.isAway = false;
-    expect(await whereabouts.find(record.id)).toBeDefined();
-  });
-
-  it("does not take a record of its own without a session for one that lives", async () => {
-    const { store } = watched();
-    await store.create({ ...record, owner: "i-1" }, 60);
-    expect(await new Whereabouts(store, "i-1").find(record.id)).toBeUndefined();
   });
 });
