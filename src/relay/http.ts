@@ -19,7 +19,7 @@ import type { Peer, Relay, RelayEvents, RelayMessage, RelayOutcome } from "./rel
 /** Where every instance takes messages. */
 export const RELAY_PATH = "/internal/relay";
 /** The header that a message's seal travels in: it is short, so it is here before the first byte of a body. */
-export const RELAY_HEADER = "x-mcp-relay";
+const RELAY_HEADER = "x-mcp-relay";
 
 export interface HttpRelayOptions {
   instanceId: string;

@@ -18,7 +18,7 @@ export function forge(key: RelayKey, header: Header, payload: Buffer, purpose = 
   return { seal: `${purpose}.${text}.${proof}`, payload };
 }
 
-export const digestOf = (payload: Buffer): string => createHash("sha256").update(payload).digest("base64url");
+const digestOf = (payload: Buffer): string => createHash("sha256").update(payload).digest("base64url");
 
 const flipped = (bytes: Buffer, at: number): Buffer => {
   const copy = Buffer.from(bytes);
