@@ -34,6 +34,8 @@ export class CarriedStream implements ClientStream {
   /** Bytes of messages that the other side has not reported as taken, oldest first. */
   #untaken: number[] = [];
   #pendingBytes = 0;
+  /** Messages that were sent there, and that were reported as taken. */
+  #sent = 0;
   #reported = 0;
   #isSending = false;
   #isFull = false;
@@ -100,8 +102,8 @@ export class CarriedStream implements ClientStream {
       if (this.#isOver) break;
       const isDelivered = outcome.kind === "answered" && outcome.answer["delivery"] === "delivered";
       if (isDelivered) this.#take(Number(outcome.answer["taken"]) - this.#reported);
-      // It may have been written there: to write it again could be once too often.
-      else if (outcome.kind === "unknown") this.#take(batch.length);
+      // They may have been written there: to write them again could be once too often.
+      else if (outcome.kind === "unknown") this.#take(this.#sent - this.#reported);
       if (!isDelivered || end !== undefined) this.close();
     }
     this.#isSending = false;
@@ -122,6 +124,7 @@ export class CarriedStream implements ClientStream {
       if (count > 0 && (bytes > BATCH_BYTES || count >= BATCH_COUNT)) break;
       count += 1;
     }
+    this.#sent += count;
     return this.#waiting.splice(0, count);
   }
 

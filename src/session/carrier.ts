@@ -26,6 +26,8 @@ interface Carried {
   readonly sessionId: string;
   readonly stream: ClientStream;
   readonly owner: Peer;
+  /** The owner knows of it. */
+  isAttached: boolean;
   written: number;
   taken: number;
   wake: (() => void) | undefined;
@@ -64,14 +66,23 @@ export class Carrier implements ClientStreamEvents {
     const relay = this.#parts.relay.current;
     if (relay === undefined) return stream.end(this.#parts.retryMs());
     const id = randomUUID();
-    const carried: Carried = { id, sessionId, stream, owner, written: 0, taken: 0, wake: undefined };
+    const carried: Carried = {
+      id,
+      sessionId,
+      stream,
+      owner,
+      isAttached: false,
+      written: 0,
+      taken: 0,
+      wake: undefined,
+    };
     this.#byId.set(id, carried);
     this.#byStream.set(stream, carried);
     stream.events = this;
     const head = { session: sessionId, stream: id, address: relay.address, caller, after };
     const outcome = await relay.send(owner, { kind: "attach", head, bodies: [] }, ATTACH_MS);
-    const isAttached = outcome.kind === "answered" && outcome.answer["delivery"] === "delivered";
-    if (!isAttached && this.#byId.has(id)) this.#end(carried);
+    carried.isAttached = outcome.kind === "answered" && outcome.answer["delivery"] === "delivered";
+    if (!carried.isAttached && this.#byId.has(id)) this.#end(carried);
   }
 
   /** The owner has something for a client here, or ends its stream. */
@@ -142,19 +153,29 @@ export class Carrier implements ClientStreamEvents {
   async #ask(owner: Peer): Promise<void> {
     if (this.#asking.has(owner.instanceId)) return;
     this.#asking.add(owner.instanceId);
+    const streams = [...this.#byId.values()].filter(
+      (carried) => carried.isAttached && carried.owner.instanceId === owner.instanceId,
+    );
+    const head = { streams: streams.map(({ id }) => id) };
     const outcome = await this.#parts.relay.current?.send(
       owner,
-      { kind: "hello", head: {}, bodies: [] },
+      { kind: "hello", head, bodies: [] },
       HELLO_MS,
     );
     this.#asking.delete(owner.instanceId);
-    if (outcome?.kind !== "dead") return;
-    this.#parts.log.warn(
-      { event: "owner_dead", owner: owner.instanceId },
-      "owner of carried streams is dead",
-    );
-    for (const carried of this.#byId.values()) {
-      if (carried.owner.instanceId === owner.instanceId) this.#end(carried);
+    if (outcome?.kind === "dead") {
+      this.#parts.log.warn(
+        { event: "owner_dead", owner: owner.instanceId },
+        "owner of carried streams is dead",
+      );
+      for (const carried of this.#byId.values()) {
+        if (carried.owner.instanceId === owner.instanceId) this.#end(carried);
+      }
+    } else if (outcome?.kind === "answered") {
+      // The owner gave them up when something did not come through, and could not say so.
+      const gone = Array.isArray(outcome.answer["gone"]) ? outcome.answer["gone"] : [];
+      for (const carried of streams)
+        if (gone.includes(carried.id) && this.#byId.has(carried.id)) this.#end(carried);
     }
   }
 

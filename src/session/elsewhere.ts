@@ -100,7 +100,7 @@ export class Elsewhere {
       if (sessions.mustVerify) await sessions.verify();
       switch (message.kind) {
         case "hello":
-          return { delivery: "delivered" };
+          return this.#receiveHello(from, message);
         case "post":
           return await this.#receivePost(message);
         case "seek":
@@ -197,6 +197,14 @@ export class Elsewhere {
     whereabouts.forget(record.id);
     const place = await whereabouts.find(record.id);
     return place?.record.epoch === record.epoch && place.owner?.state !== "draining" ? "dead" : "draining";
+  }
+
+  /** Tells which of the streams that the other instance carries are not ours any more. */
+  #receiveHello(from: string, { head }: RelayMessage): RelayAnswer {
+    const ours = new Set<unknown>();
+    for (const { peer, streamId } of this.#carried) if (peer.instanceId === from) ours.add(streamId);
+    const streams = Array.isArray(head["streams"]) ? (head["streams"] as unknown[]) : [];
+    return { delivery: "delivered", gone: streams.filter((id) => !ours.has(id)) };
   }
 
   async #receivePost({ head, bodies }: RelayMessage): Promise<RelayAnswer> {

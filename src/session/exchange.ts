@@ -60,6 +60,11 @@ export class Exchange {
     return this.#heardAt;
   }
 
+  /** What a fresh link must be told. */
+  get told(): Told {
+    return this.#handshake.told;
+  }
+
   /** Whether the client has introduced itself, so that a fresh link can be told of it. */
   get isIntroduced(): boolean {
     return this.#handshake.isKnown;
@@ -132,8 +137,8 @@ export class Exchange {
   /** Another conversation begins: nothing of the old one is left. */
   startClean(): void {
     const old = this.#link;
+    for (const unanswered of this.takeUnanswered()) this.#parts.journal?.settled(unanswered.id);
     this.#requests.reset();
-    this.#undecided = [];
     this.#handshake = new Handshake();
     this.#link = this.#createLink();
     const { log, id } = this.#parts;
@@ -168,7 +173,9 @@ export class Exchange {
     const { repeatable, journal, now } = this.#parts;
     if (!repeatable.allows(one)) return this.#fail(one.id, "upstream_restarted");
     this.#requests.reenter({ ...one, sentAt: now() });
-    this.#link.send(one.message as Buffer)?.catch(() => undefined);
+    this.#link.send(one.message as Buffer)?.catch(() => {
+      if (this.#requests.forget(one.id)) this.#fail(one.id, "upstream_restarted");
+    });
     void journal?.accepted(one.id, one.message as Buffer);
   }
 

@@ -158,6 +158,7 @@ export function decodeInheritance(entries: ReadonlyMap<string, Buffer>): Inherit
       const { kind, id } = envelope;
       messages.push({ sequence: Number(rest), message: bytes, kind, id, takenAt: Infinity, taken: 0 });
     } else if (name.startsWith("r:")) {
+      if (!isId(rest)) continue;
       const envelope = scanMessage(bytes);
       const isWhole = typeof envelope !== "string" && envelope.kind === "request" && envelope.id === rest;
       const method = isWhole ? (envelope.method as string) : "";
@@ -166,4 +167,14 @@ export function decodeInheritance(entries: ReadonlyMap<string, Buffer>): Inherit
   }
   messages.sort((one, other) => one.sequence - other.sequence);
   return { messages, unanswered };
+}
+
+/** Whether this is an id as JSON text: it goes into an answer as it is. */
+function isId(text: string): boolean {
+  try {
+    const id: unknown = JSON.parse(text);
+    return typeof id === "string" || Number.isInteger(id);
+  } catch {
+    return false;
+  }
 }

@@ -45,7 +45,7 @@ interface Sought {
 
 /** How often a session that another instance has just claimed is looked for. */
 const MAX_LOOKS = 4;
-/** How many sessions of one client are looked at. */
+/** How many sessions of one client are looked at, the newest first. */
 const MAX_LOOKED_AT = 20;
 /** A stream that was attached more recently than this is not taken over on a guess: two clients would take turns. */
 const SETTLED_MS = 10_000;
@@ -223,7 +223,7 @@ export class Reception {
     const { sessions, whereabouts } = this.#parts;
     const left: SessionRecord[] = [];
     const owners = new Map<string, { owner: Peer; records: SessionRecord[] }>();
-    const elsewhere = ids.filter((id) => sessions.find(id) === undefined).slice(-MAX_LOOKED_AT);
+    const elsewhere = ids.filter((id) => sessions.find(id) === undefined).slice(0, MAX_LOOKED_AT);
     for (const id of elsewhere) whereabouts.forget(id);
     const places = await Promise.all(elsewhere.map((id) => whereabouts.find(id)));
     for (const place of places) {

@@ -38,9 +38,11 @@ export class Repeatable {
   /** Learns from the server's answer to `tools/list`. */
   learn(answer: Buffer): void {
     this.#knowsTools = true;
-    if (!answer.includes('"readOnlyHint"') && !answer.includes('"idempotentHint"')) return;
+    const hasMarks = answer.includes('"readOnlyHint"') || answer.includes('"idempotentHint"');
+    if (!hasMarks && this.#tools.size === 0) return;
     const { result } = JSON.parse(answer.toString()) as { result?: { tools?: unknown } };
-    for (const { name, annotations } of Array.isArray(result?.tools) ? (result.tools as ListedTool[]) : []) {
+    for (const tool of Array.isArray(result?.tools) ? (result.tools as (ListedTool | null)[]) : []) {
+      const { name, annotations } = tool ?? {};
       if (typeof name !== "string") continue;
       const isSafe = annotations?.readOnlyHint === true || annotations?.idempotentHint === true;
       if (!isSafe) this.#tools.delete(name);

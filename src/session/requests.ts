@@ -80,6 +80,11 @@ export class Requests {
     return unanswered;
   }
 
+  /** Whether this request was in flight; it is no more. */
+  forget(id: string): boolean {
+    return this.#inFlight.delete(id);
+  }
+
   /** The client cancelled: a cancelled request is not answered, so it must not count as in flight for ever. */
   cancel(params: string): string | undefined {
     const { requestId } = JSON.parse(params) as { requestId?: unknown };

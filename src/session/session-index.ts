@@ -83,6 +83,11 @@ export class SessionIndex {
     this.#aliases.set(id, listed);
   }
 
+  /** The other ids that a session is found by. */
+  aliasesOf(session: Session): readonly string[] {
+    return this.#byId.get(session.id)?.aliases ?? [];
+  }
+
   /** Takes the session out. The other ids that it had. */
   remove(session: Session): readonly string[] {
     const listed = this.#byId.get(session.id);

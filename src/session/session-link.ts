@@ -165,7 +165,9 @@ export class SessionLink {
         throw new GatewayError("upstream_exited");
       }
       this.#restartedAt.push(now());
-      await delay(backoff, undefined, { signal: this.#gone.signal });
+      await delay(backoff, undefined, { signal: this.#gone.signal }).catch((error: unknown) => {
+        throw new GatewayError("session_not_found", { cause: error });
+      });
       log.warn({ event: "upstream_restarted" }, "the server ended by itself: starting it again");
       try {
         return await this.#startAnew(AbortSignal.any([this.#gone.signal, AbortSignal.timeout(startMs)]));

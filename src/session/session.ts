@@ -100,6 +100,11 @@ export class Session implements ClientStreamEvents {
     return this.#exchange.isIntroduced && this.#parts.limits.orphanMs > 0;
   }
 
+  /** What a fresh link must be told. */
+  get told(): Told {
+    return this.#exchange.told;
+  }
+
   /** How many requests of the client are unanswered. */
   get inFlight(): number {
     return this.#exchange.inFlight;
@@ -158,11 +163,8 @@ export class Session implements ClientStreamEvents {
     if (!this.#isOpen) throw new GatewayError("session_not_found");
     if (this.#isLeaving) throw new GatewayError("draining");
     this.#activeAt = this.#heardAt = this.#parts.now();
-    if (this.#hasReturned && envelope.method === "initialize") {
-      this.#exchange.startClean();
-      this.#outbox.clear();
-      this.#doubtful = [];
-    }
+    const isAnew = this.#hasReturned || (!this.#hasBegun && this.#exchange.isIntroduced);
+    if (isAnew && envelope.method === "initialize") this.#startClean();
     this.#hasBegun = true;
     this.#hasReturned = false;
     return this.#exchange.deliver(message, envelope);
@@ -232,6 +234,14 @@ export class Session implements ClientStreamEvents {
       { event: "session_orphaned", session: this.id },
       "stream ended: the session waits for its client",
     );
+  }
+
+  /** The client begins anew: nothing of the old conversation is left. */
+  #startClean(): void {
+    this.#exchange.startClean();
+    for (const { sequence } of this.#outbox.untaken) this.#parts.journal?.dropped(sequence);
+    this.#outbox.clear();
+    this.#doubtful = [];
   }
 
   #standing(): Standing {

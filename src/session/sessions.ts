@@ -156,6 +156,8 @@ export class Sessions {
     const stream = fresh.retire();
     this.index.remove(fresh);
     this.index.alias(into, fresh.id);
+    // Whoever claims it by this id must be able to introduce the client as well.
+    this.#records.update(fresh.id, into.told);
     if (stream !== undefined) into.attach(stream);
   }
 
@@ -163,7 +165,9 @@ export class Sessions {
   async beat(now = this.#now()): Promise<void> {
     const due: string[] = [];
     for (const session of this.index) {
-      if (session.beat(now) && this.#records.isDue(session.id, now)) due.push(session.id);
+      if (!session.beat(now)) continue;
+      const ids = [session.id, ...this.index.aliasesOf(session)];
+      due.push(...ids.filter((id) => this.#records.isDue(id, now)));
     }
     await this.verify();
     await Promise.all([

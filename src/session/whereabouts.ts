@@ -56,9 +56,12 @@ export class Whereabouts {
     this.#asked.delete(id);
   }
 
-  /** Whether an instance is there to stay, as its lease says now. Rejects with `store_unavailable`. */
-  async isServing(instanceId: string): Promise<boolean> {
-    return (await this.#store.getLease(instanceId))?.state === "serving";
+  /** Whether an instance is there to stay, as its lease says now. While the store is away nothing says otherwise. Never rejects. */
+  isServing(instanceId: string): Promise<boolean> {
+    return this.#store.getLease(instanceId).then(
+      (lease) => lease?.state === "serving",
+      () => true,
+    );
   }
 
   async #lookUp(id: string): Promise<Place | undefined> {

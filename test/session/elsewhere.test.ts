@@ -1,5 +1,5 @@
-import { describe, expect, it } from "vitest";
-import { FAULTS, type Reason } from "../../src/errors.ts";
+import { describe, expect, it, vi } from "vitest";
+import { FAULTS, GatewayError, type Reason } from "../../src/errors.ts";
 import { ALICE, createCluster } from "./instances.ts";
 import { reasonOf } from "./open-session.ts";
 import { ScriptedStream, settled } from "./scripted.ts";
@@ -65,6 +65,27 @@ describe("a message for a session that is not here", () => {
     expect(await reasonOf(here.deliver(id, CALL))).toBe("duplicate_id");
   });
 
+  it("that its owner did not take before it went down in order goes to the next one", async () => {
+    const { here, there, id, session, stream, network } = await open();
+    const drained = there.sessions.drain(AbortSignal.timeout(5000));
+    await vi.waitUntil(() => session.isLeaving);
+    network.mishap = ({ kind }) => (kind === "post" ? "unknown" : undefined);
+    const given = here.deliver(id, CALL);
+    await settled();
+    stream.close();
+    await drained;
+    await given;
+    expect(here.upstream.links[0]?.told.at(-1)).toEqual(CALL);
+  });
+
+  it("may have been taken when nobody can say how its owner is: it is not said to be safe to send again", async () => {
+    const { here, id, network, store } = await open();
+    await here.whereabouts.find(id);
+    network.mishap = ({ kind }) => (kind === "post" ? "unheard" : undefined);
+    store.getLease = () => Promise.reject(new GatewayError("store_unavailable"));
+    expect(await reasonOf(here.deliver(id, CALL))).toBe("delivery_unknown");
+  });
+
   it.each<[string, "unreachable" | "unknown" | "unheard", Reason, number]>([
     ["cannot be reached", "unreachable", "owner_unreachable", 503],
     ["may have had it", "unknown", "delivery_unknown", 504],
@@ -103,9 +124,9 @@ describe("a message for a session that is not here", () => {
   });
 
   it("waits for a session that is being handed over, and goes to its next owner", async () => {
-    const { here, there, id, stream } = await open();
+    const { here, there, id, session, stream } = await open();
     const drained = there.sessions.drain(AbortSignal.timeout(5000));
-    await settled();
+    await vi.waitUntil(() => session.isLeaving);
     const given = here.deliver(id, CALL);
     const givenThere = there.deliver(id, { ...CALL, id: 8 });
     await settled();

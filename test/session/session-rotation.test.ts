@@ -139,13 +139,15 @@ describe("a session that is handed over", () => {
     const back = next.attach();
     expect(back.messages).toMatchObject([
       { id: 1, result: { of: 1 } },
-      { id: 3, error: { data: { reason: "upstream_restarted" } } },
       { id: 2, result: { by: "next" } },
+      { id: 3, error: { data: { reason: "upstream_restarted" } } },
     ]);
     expect(back.sequences).toEqual([2, 1_000_000_001, 1_000_000_002]);
     expect(next.link().told.map(({ method }) => method)).toEqual([
       "initialize",
       "notifications/initialized",
+      "tools/list",
+      // The gateway's own: it must know whether the call of a tool may be repeated.
       "tools/list",
     ]);
   });
