@@ -54,6 +54,7 @@ export function createApp(parts: AppParts): Express {
     allowedHeaders: [
       "Authorization",
       "X-API-Key",
+      "X-Client-Id",
       "Content-Type",
       "Last-Event-ID",
       "Mcp-Session-Id",

@@ -9,7 +9,7 @@ import type { Unanswered } from "./requests.ts";
 export interface SessionJournal {
   /** A request was accepted. Resolves when the store has it, or cannot have it. */
   accepted(id: string, message: Buffer): Promise<void>;
-  /** It was answered, or will not be. */
+  /** It was answered, or will not be. It is kept for a moment, since the answer may be lost with this instance. */
   settled(id: string): void;
   /** A message waits for the client. */
   kept(sequence: number, message: Buffer): void;
@@ -21,6 +21,8 @@ export interface SessionJournal {
 
 /** What nobody waits for is written this much later, with what came meanwhile; most of it is settled by then. */
 const LAZY_MS = 100;
+/** How long a request stays after it was answered: an answer that a socket took just before its instance was killed may be lost. */
+const STAY_MS = 1000;
 
 const requestName = (id: string): string => `r:${id}`;
 const messageName = (sequence: number): string => `m:${sequence}`;
@@ -40,6 +42,8 @@ export class Journals {
   readonly #ttlSeconds: number;
   readonly #log: Log;
   #pending = new Map<SessionJournalKey, Pending>();
+  /** Entries that are to be removed later, the next first. */
+  #leaving: { at: number; drop(): void }[] = [];
   #waiting: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
   #isFlying = false;
@@ -73,7 +77,10 @@ export class Journals {
           void this.#fly();
         });
       },
-      settled: (id) => drop(requestName(id)),
+      settled: (id) => {
+        this.#leaving.push({ at: performance.now() + STAY_MS, drop: () => drop(requestName(id)) });
+        this.#soon();
+      },
       kept: (sequence, message) => {
         put(messageName(sequence), message);
         this.#soon();
@@ -91,6 +98,7 @@ export class Journals {
 
   /** Writes all there is. Never rejects. */
   async flush(): Promise<void> {
+    for (const { drop } of this.#leaving.splice(0)) drop();
     while (this.#isFlying) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     await this.#fly();
   }
@@ -102,7 +110,13 @@ export class Journals {
   }
 
   #soon(): void {
-    this.#timer ??= setTimeout(() => void this.#fly(), LAZY_MS).unref();
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      const now = performance.now();
+      while (this.#leaving[0] !== undefined && this.#leaving[0].at <= now) this.#leaving.shift()?.drop();
+      if (this.#pending.size > 0) void this.#fly();
+      else if (this.#leaving.length > 0) this.#soon();
+    }, LAZY_MS).unref();
   }
 
   async #fly(): Promise<void> {
@@ -129,7 +143,7 @@ export class Journals {
     this.#isFlying = false;
     for (const resolve of waiting) resolve();
     if (this.#waiting.length > 0) void this.#fly();
-    else if (this.#pending.size > 0) this.#soon();
+    else if (this.#pending.size > 0 || this.#leaving.length > 0) this.#soon();
   }
 }
 
@@ -166,7 +180,8 @@ export function decodeInheritance(entries: ReadonlyMap<string, Buffer>): Inherit
     }
   }
   messages.sort((one, other) => one.sequence - other.sequence);
-  return { messages, unanswered };
+  const answered = new Set(messages.flatMap(({ kind, id }) => (kind === "response" ? [id] : [])));
+  return { messages, unanswered: unanswered.filter(({ id }) => !answered.has(id)) };
 }
 
 /** Whether this is an id as JSON text: it goes into an answer as it is. */

@@ -127,7 +127,7 @@ export class Session implements ClientStreamEvents {
     old?.cut();
     this.#hasReturned = old !== undefined || this.#orphanedAt !== undefined;
     this.#orphanedAt = undefined;
-    this.#streamSince = this.#activeAt = now;
+    this.#streamSince = now;
     stream.events = this;
     this.#askAgainAt = now + ASK_AGAIN_MS;
     this.#outbox.attach(stream, after, (sent) => this.#mayRepeat(sent, doubtfulSince));
@@ -247,7 +247,7 @@ export class Session implements ClientStreamEvents {
   #standing(): Standing {
     return {
       openedAt: this.#openedAt,
-      hasBegun: this.#hasBegun,
+      hasBegun: this.#hasBegun || this.#exchange.isIntroduced,
       orphanedAt: this.#orphanedAt,
       activeAt: Math.max(this.#activeAt, this.#exchange.heardAt),
       inFlight: this.inFlight,

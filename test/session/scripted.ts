@@ -53,8 +53,9 @@ export class ScriptedLink implements Link {
   }
 
   send(message: Buffer): Promise<void> | undefined {
-    if (this.answer === undefined) return void this.#take(message);
-    return this.answer.then(() => this.#take(message));
+    if (this.answer !== undefined) return this.answer.then(() => this.#take(message));
+    this.#take(message);
+    return undefined;
   }
 
   /** The server says something. */

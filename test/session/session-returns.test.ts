@@ -169,7 +169,7 @@ describe("a client that comes back and sends initialize", () => {
 
   it("leaves nothing of the old conversation in the journal", async () => {
     const entries = new Set<string>();
-    const { call, stream, attach, link } = await openIntroduced({
+    const { call, stream, attach, link, upstream } = await openIntroduced({
       journal: {
         accepted: async (id) => void entries.add(`r:${id}`),
         settled: (id) => void entries.delete(`r:${id}`),
@@ -183,6 +183,7 @@ describe("a client that comes back and sends initialize", () => {
     link().say(NOTE);
     expect([...entries]).toEqual(['r:"old"', "m:2"]);
     attach();
+    upstream.reply = undefined;
     await call("new", "initialize", {});
     // What is here when the instance dies would be brought to life by the next one.
     expect([...entries]).toEqual(['r:"new"']);

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { GatewayError } from "../../src/errors.ts";
+import { scanMessage, type Envelope } from "../../src/protocol/json-rpc.ts";
 import { LEASE_RENEWAL_SECONDS } from "../../src/session/instance-lease.ts";
 import { Sessions, type SessionsParts } from "../../src/session/sessions.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
@@ -107,11 +108,30 @@ describe("records of Sessions", () => {
       params,
       Buffer.from("}"),
     ]);
-    const { scanMessage } = await import("../../src/protocol/json-rpc.ts");
-    await session.deliver(message, scanMessage(message) as never);
+    await session.deliver(message, scanMessage(message) as Envelope);
     await expect
       .poll(() => store.get(session.id))
       .toMatchObject({ initialize: { clientInfo: { name: "x" } } });
+  });
+
+  it("knows nothing of an earlier conversation once its client has started clean", async () => {
+    const store = createMemorySessionStore();
+    const { sessions } = openSessions(store, { limits: { ...PATIENT, orphanMs: 1000 } });
+    const session = sessions.open(ALICE);
+    const post = async (id: number, method: string, params: unknown) => {
+      const message = Buffer.from(JSON.stringify({ jsonrpc: "2.0", id, method, params }));
+      await session.deliver(message, scanMessage(message) as Envelope);
+    };
+    session.attach(new ScriptedStream());
+    await post(1, "initialize", { old: true });
+    await post(2, "logging/setLevel", { level: "debug" });
+    await post(3, "resources/subscribe", { uri: "a:b" });
+    await expect.poll(() => store.get(session.id)).toMatchObject({ subscriptions: ["a:b"] });
+    session.attach(new ScriptedStream());
+    await post(1, "initialize", { fresh: true });
+    await expect.poll(() => store.get(session.id)).toMatchObject({ initialize: { fresh: true } });
+    expect(await store.get(session.id)).not.toHaveProperty("logLevel");
+    expect(await store.get(session.id)).not.toHaveProperty("subscriptions");
   });
 
   it("extends late: only once less than half of the expiry is left", async () => {
