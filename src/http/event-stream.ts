@@ -17,9 +17,12 @@ const END_MS = 5000;
 /** An SSE response, as the stream of a session. */
 export class EventStream implements ClientStream {
   events: ClientStreamEvents | undefined;
+  readonly endsUnheard = false;
   readonly #res: ServerResponse;
   readonly #taken = (error?: Error | null): void => {
-    if (error === undefined || error === null) this.events?.onTaken(this);
+    // Node calls back without an error also for what a socket that was destroyed had not taken.
+    const isTaken = (error === undefined || error === null) && this.#res.socket?.destroyed === false;
+    if (isTaken) this.events?.onTaken(this);
   };
   #idPrefix = "";
   #isClosed = false;
@@ -77,6 +80,10 @@ export class EventStream implements ClientStream {
     res.write(head);
     res.write(body);
     return res.write(tail, this.#taken);
+  }
+
+  confirm(): Promise<void> {
+    return Promise.resolve();
   }
 
   ping(): void {

@@ -43,7 +43,16 @@ export function createOpenStream(parts: DoorParts): Route {
     if (stream.isClosed) return;
     if (found === undefined) {
       if (sessions.isDraining) return stream.end(retryMs());
-      attach(stream, sessions.open(visitor, { isReturning: true, ...(told && { told }) }));
+      try {
+        attach(stream, sessions.open(visitor, { isReturning: true, ...(told && { told }) }));
+      } catch (error) {
+        if (!(error instanceof GatewayError)) throw error;
+        parts.log.warn(
+          { event: "sent_away", caller: visitor.caller, reason: error.reason },
+          "told to come again",
+        );
+        stream.end(retryMs());
+      }
     } else if ("session" in found) {
       if (!found.session.isOpen || found.session.isLeaving) return stream.end(retryMs());
       attach(stream, found.session, found.after);

@@ -13,7 +13,16 @@ export interface AskOptions {
   outcome: Promise<RelayOutcome>;
 }
 
-/** Publishes a message until it may have arrived, once more when no answer comes, and gives up at the deadline. */
+/** How long an answer is waited for before the message is published again, at least; and how often it is at most, about. */
+const MIN_PAUSE_MS = 2000;
+const MOST_TRIES = 8;
+/** A listener that is missed twice is gone, and not about to listen again. */
+const GONE_AFTER = 2;
+
+/**
+ * Publishes a message until it may have arrived, again now and then while no answer comes, and gives up at the deadline,
+ * or when nobody listens any more: whoever took it is gone, and with it the answer.
+ */
 export async function ask({
   deadlineMs,
   retryMs,
@@ -37,9 +46,20 @@ export async function ask({
   if (published === "unreachable") return { kind: "unreachable" };
   if (published === 0 && countsAll) return { kind: "dead" };
 
-  const early = await within(Math.max(0, left() - deadlineMs / 2), outcome, undefined);
-  if (early !== undefined) return early;
   // The message may be lost, or its answer. It is carried out once however often it arrives.
-  void publish(left());
-  return within(left(), outcome, { kind: "unknown" });
+  const pauseMs = Math.min(deadlineMs / 2, Math.max(MIN_PAUSE_MS, deadlineMs / 2 / MOST_TRIES));
+  let misses = 0;
+  while (left() > 0) {
+    const answered = await within(
+      misses > 0 ? (retryMs[0] ?? 0) : Math.min(pauseMs, left()),
+      outcome,
+      undefined,
+    );
+    if (answered !== undefined) return answered;
+    const again = await publishOnce();
+    if (typeof again === "object") return again;
+    misses = again === 0 && countsAll ? misses + 1 : 0;
+    if (misses >= GONE_AFTER) break;
+  }
+  return within(0, outcome, { kind: "unknown" });
 }

@@ -125,11 +125,18 @@ export function readAsk({ kind, size, sha256 }: AskHeader, payload: Buffer): Rel
   const front = parse(payload.subarray(0, Math.max(0, lineEnd))) as
     | { head: RelayMessage["head"]; sizes: number[] }
     | undefined;
-  if (front === undefined) return undefined;
+  const isWhole = front !== undefined && isObject(front.head) && areSizes(front.sizes);
+  if (!isWhole) return undefined;
   let end = lineEnd + 1;
   const bodies = front.sizes.map((length) => payload.subarray(end, (end += length)));
   return { kind, head: front.head, bodies };
 }
+
+const isObject = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const areSizes = (value: unknown): boolean =>
+  Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && (size as number) >= 0);
 
 /** An answer, sealed for the message that it answers. */
 export function sealAnswer(

@@ -18,6 +18,9 @@ const FULL_BYTES = 256 * 1024;
 /** The other instance answers before this, however slowly its client reads. */
 const SEND_MS = 15_000;
 
+/** How long the other instance may take to say that it lives. */
+const CONFIRM_MS = 2000;
+
 interface Waiting {
   sequence: number;
   message: Buffer;
@@ -29,6 +32,8 @@ interface Waiting {
  */
 export class CarriedStream implements ClientStream {
   events: ClientStreamEvents | undefined;
+  /** The instance that holds the socket may die with it. */
+  readonly endsUnheard = true;
   readonly #parts: CarriedStreamParts;
   #waiting: Waiting[] = [];
   /** Bytes of messages that the other side has not reported as taken, oldest first. */
@@ -65,6 +70,15 @@ export class CarriedStream implements ClientStream {
     void this.#pump();
     this.#isFull = this.#pendingBytes >= FULL_BYTES;
     return !this.#isFull;
+  }
+
+  async confirm(): Promise<void> {
+    const { relay, peer, streamId } = this.#parts;
+    const head = { held: [streamId] };
+    const outcome = await relay.send(peer, { kind: "hello", head, bodies: [] }, CONFIRM_MS);
+    const lost =
+      outcome.kind === "answered" && Array.isArray(outcome.answer["lost"]) ? outcome.answer["lost"] : [];
+    if (outcome.kind === "dead" || lost.includes(streamId)) this.close();
   }
 
   ping(): void {

@@ -85,6 +85,11 @@ export class Carrier implements ClientStreamEvents {
     if (!carried.isAttached && this.#byId.has(id)) this.#end(carried);
   }
 
+  /** Which of these streams of an owner are not here any more. */
+  lost(from: string, streams: readonly unknown[]): unknown[] {
+    return streams.filter((id) => this.#byId.get(String(id))?.owner.instanceId !== from);
+  }
+
   /** The owner has something for a client here, or ends its stream. */
   async receive(from: string, { head, bodies }: RelayMessage): Promise<RelayAnswer> {
     const carried = this.#byId.get(String(head["stream"]));

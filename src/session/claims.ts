@@ -14,9 +14,15 @@ export interface ClaimsParts {
   log: Log;
 }
 
+/** A journal is asked for so often, and the store after a doubtful claim, with a pause between. */
+const READ_TRIES = 4;
+const FIND_OUT_TRIES = 60;
+const PAUSE_MS = 500;
+
 /** Takes over sessions whose owner is dead or has let go of them. */
 export class Claims {
   readonly #parts: ClaimsParts;
+  readonly #uncertain = new Set<string>();
   readonly #underWay = new Map<string, Promise<Session | undefined>>();
 
   constructor(parts: ClaimsParts) {
@@ -35,6 +41,11 @@ export class Claims {
     return claim;
   }
 
+  /** Whether a claim may have been carried out of which the store could not tell: the session is nobody else's then. */
+  isUncertain(id: string): boolean {
+    return this.#uncertain.has(id);
+  }
+
   /** Resolves when every claim that is under way has its outcome. Never rejects. */
   async settled(): Promise<void> {
     if (this.#underWay.size > 0) await Promise.allSettled(this.#underWay.values());
@@ -45,12 +56,45 @@ export class Claims {
     if (sessions.isDraining) return undefined;
     const { released: _released, ...rest } = record;
     const next: SessionRecord = { ...rest, owner: instanceId, epoch: record.epoch + 1 };
-    const isOurs = await store.replace(record, next, ttlSeconds);
+    const isOurs = await store.replace(record, next, ttlSeconds).catch((error: unknown) => {
+      void this.#findOut(record, next);
+      throw error;
+    });
     whereabouts.forget(record.id);
-    if (!isOurs) return undefined;
-    const entries = await store.readJournal(record.id, record.epoch).catch(() => new Map<string, Buffer>());
+    return isOurs ? this.#resume(record, next) : undefined;
+  }
+
+  async #resume(previous: SessionRecord, next: SessionRecord): Promise<Session> {
+    const { store, sessions, log } = this.#parts;
+    const { id, epoch } = previous;
+    const entries = await retry(READ_TRIES, () => store.readJournal(id, epoch)).catch((error: unknown) => {
+      log.warn({ err: error, session: id }, "journal not read: what was in flight is lost");
+      return new Map<string, Buffer>();
+    });
     const session = sessions.resume(next, decodeInheritance(entries));
-    if (entries.size > 0) store.removeJournal(record.id, record.epoch).catch(() => undefined);
+    if (entries.size > 0) store.removeJournal(id, epoch).catch(() => undefined);
     return session;
+  }
+
+  /** The store did not say whether a claim was carried out; when it was, the session is ours and must not be left alone. */
+  async #findOut(previous: SessionRecord, next: SessionRecord): Promise<void> {
+    const { store, sessions } = this.#parts;
+    this.#uncertain.add(next.id);
+    const stored = await retry(FIND_OUT_TRIES, () => store.get(next.id)).catch(() => undefined);
+    const isOurs = stored?.owner === next.owner && stored.epoch === next.epoch && stored.released !== true;
+    if (isOurs && sessions.find(next.id) === undefined && !sessions.isDraining)
+      await this.#resume(previous, next);
+    this.#uncertain.delete(next.id);
+  }
+}
+
+async function retry<T>(tries: number, work: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if ((tries -= 1) <= 0) throw error;
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS).unref());
+    }
   }
 }

@@ -9,6 +9,10 @@ export interface ClientStream {
   write(sequence: number, message: Buffer): boolean;
   /** Writes the heartbeat comment. */
   ping(): void;
+  /** Whether its end may be learnt long after it came. */
+  readonly endsUnheard: boolean;
+  /** Finds out whether it has ended unheard; then `onClose` is called before this resolves. Never rejects. */
+  confirm(): Promise<void>;
   /** Bytes written that the client's end has not taken. */
   readonly pendingBytes: number;
   /** Ends the stream after what was written. `retryMs` tells the client how long to wait before it reconnects. */

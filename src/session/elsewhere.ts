@@ -9,7 +9,7 @@ import type { Claims } from "./claims.ts";
 import type { Reception } from "./reception.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
-import type { Whereabouts } from "./whereabouts.ts";
+import type { Place, Whereabouts } from "./whereabouts.ts";
 
 export interface ElsewhereParts {
   instanceId: string;
@@ -47,9 +47,10 @@ export class Elsewhere {
    * another caller, or with `session_elsewhere` when it lives on another instance and the relay is off.
    */
   async expect(id: string, caller: string | undefined): Promise<void> {
-    const { whereabouts } = this.#parts;
+    const { whereabouts, claims } = this.#parts;
     const relay = this.#parts.relay.current;
     const place = await whereabouts.find(id);
+    if (place === undefined && claims.isUncertain(id)) throw new GatewayError("store_unavailable");
     if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
       throw new GatewayError("session_not_found");
     }
@@ -68,7 +69,7 @@ export class Elsewhere {
     for (;;) {
       const here = sessions.find(id);
       if (here !== undefined && !here.isLeaving) return this.#give(here, caller, message, envelope);
-      const place = await whereabouts.find(id);
+      const place = await this.#find(id, envelope);
       if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
         if (here === undefined || here.caller !== (caller ?? here.caller))
           throw new GatewayError("session_not_found");
@@ -146,6 +147,16 @@ export class Elsewhere {
     await right.deliver(message, envelope);
   }
 
+  /** A record that was read before its client was initialized says less than it could. */
+  async #find(id: string, { method }: Envelope): Promise<Place | undefined> {
+    const { whereabouts } = this.#parts;
+    const place = await whereabouts.find(id);
+    if (place?.owner === undefined || place.record.initialize !== undefined || method === "initialize")
+      return place;
+    whereabouts.forget(id);
+    return whereabouts.find(id);
+  }
+
   async #claim(record: SessionRecord): Promise<Session | undefined> {
     const { sessions, claims } = this.#parts;
     return sessions.isDraining ? undefined : claims.claim(record);
@@ -199,12 +210,14 @@ export class Elsewhere {
     return place?.record.epoch === record.epoch && place.owner?.state !== "draining" ? "dead" : "draining";
   }
 
-  /** Tells which of the streams that the other instance carries are not ours any more. */
+  /** Tells which of the streams that the other carries are not ours any more, and which of its own are not here. */
   #receiveHello(from: string, { head }: RelayMessage): RelayAnswer {
     const ours = new Set<unknown>();
     for (const { peer, streamId } of this.#carried) if (peer.instanceId === from) ours.add(streamId);
     const streams = Array.isArray(head["streams"]) ? (head["streams"] as unknown[]) : [];
-    return { delivery: "delivered", gone: streams.filter((id) => !ours.has(id)) };
+    const held = Array.isArray(head["held"]) ? (head["held"] as unknown[]) : [];
+    const lost = this.#parts.carrier.lost(from, held);
+    return { delivery: "delivered", gone: streams.filter((id) => !ours.has(id)), lost };
   }
 
   async #receivePost({ head, bodies }: RelayMessage): Promise<RelayAnswer> {

@@ -92,7 +92,7 @@ export class Exchange {
       case "notification":
         if (envelope.method === "notifications/cancelled" && envelope.paramsEnd > 0) {
           const { paramsStart, paramsEnd } = envelope;
-          const id = this.#requests.cancel(message.toString("utf8", paramsStart, paramsEnd));
+          const id = this.#cancel(message.toString("utf8", paramsStart, paramsEnd));
           if (id !== undefined) this.#parts.journal?.settled(id);
         }
         return this.#link.send(line);
@@ -163,6 +163,16 @@ export class Exchange {
     return this.#link.close();
   }
 
+  #cancel(params: string): string | undefined {
+    const { requestId } = JSON.parse(params) as { requestId?: unknown };
+    const id = JSON.stringify(requestId) as string | undefined;
+    if (id === undefined) return undefined;
+    const undecided = this.#undecided.filter((one) => one.id !== id);
+    const isKnown = undecided.length < this.#undecided.length || this.#requests.forget(id);
+    this.#undecided = undecided;
+    return isKnown ? id : undefined;
+  }
+
   #decide(): void {
     const undecided = this.#undecided;
     this.#undecided = [];
@@ -200,12 +210,12 @@ export class Exchange {
 
   #request(line: Buffer, envelope: Envelope): Promise<void> | undefined {
     const { journal, tell, now } = this.#parts;
-    this.#requests.enter(envelope, line, now());
+    const entered = this.#requests.enter(envelope, line, now());
     const given = () => {
       if (this.#handshake.note(envelope, line)) tell(this.#handshake.told);
     };
     const failed = (error: unknown) => {
-      this.#requests.leave(envelope);
+      this.#requests.leave(entered);
       journal?.settled(envelope.id as string);
       throw error;
     };

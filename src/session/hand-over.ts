@@ -2,14 +2,17 @@ import type { Log } from "../log.ts";
 import type { SessionStore } from "../session-store/session-store.ts";
 import { encodeInheritance, type Journals } from "./journal.ts";
 import type { Records } from "./records.ts";
+import type { SessionIndex } from "./session-index.ts";
 import type { Session } from "./session.ts";
 
 export interface HandOverParts {
   store: SessionStore;
   records: Records;
   journals: Journals;
-  /** How long to wait before it begins, in ms. */
-  waitMs: number;
+  /** Knows other ids of the session. */
+  index: SessionIndex;
+  /** It begins within this time, by chance, in ms. */
+  spreadMs: number;
   /** How long the next owner has, in ms. */
   ttlMs: number;
   log: Log;
@@ -26,8 +29,8 @@ const LOOK_MS = 10;
  * in the store what the next owner must know. A session that cannot be handed over stays open. Never rejects.
  */
 export async function handOver(session: Session, parts: HandOverParts): Promise<void> {
-  const { store, records, journals, waitMs, ttlMs, log, signal } = parts;
-  const beginAt = performance.now() + waitMs;
+  const { store, records, journals, index, spreadMs, ttlMs, log, signal } = parts;
+  const beginAt = performance.now() + Math.random() * spreadMs;
   await until(() => performance.now() >= beginAt || signal.aborted);
   await until(() => session.inFlight === 0 || !session.isOpen || signal.aborted);
   if (!session.isOpen) return;
@@ -42,7 +45,9 @@ export async function handOver(session: Session, parts: HandOverParts): Promise<
     if (put.size > 0) {
       await store.writeJournals([{ id: session.id, epoch: session.epoch, put, drop: [] }], seconds);
     }
-    if (await records.release(session.id, seconds)) session.close("released");
+    const isReleased = await records.release(session.id, seconds);
+    await Promise.all(index.aliasesOf(session).map((id) => records.release(id, seconds)));
+    if (isReleased) session.close("released");
   } catch (error) {
     log.warn({ err: error, session: session.id }, "session not handed over");
   }

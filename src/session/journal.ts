@@ -23,6 +23,9 @@ export interface SessionJournal {
 const LAZY_MS = 100;
 /** How long a request stays after it was answered: an answer that a socket took just before its instance was killed may be lost. */
 const STAY_MS = 1000;
+/** Bounds of what waits for a store that is away: sessions, entries of each, and the bytes of an entry. */
+const MAX_TAKEN_BACK = 1000;
+const MAX_TAKEN_BACK_BYTES = 64 * 1024;
 
 const requestName = (id: string): string => `r:${id}`;
 const messageName = (sequence: number): string => `m:${sequence}`;
@@ -43,7 +46,7 @@ export class Journals {
   readonly #log: Log;
   #pending = new Map<SessionJournalKey, Pending>();
   /** Entries that are to be removed later, the next first. */
-  #leaving: { at: number; drop(): void }[] = [];
+  #leaving: { name: string; key: SessionJournalKey; at: number; drop(): void }[] = [];
   #waiting: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
   #isFlying = false;
@@ -57,13 +60,12 @@ export class Journals {
 
   /** The journal of one session under this owner. */
   open(id: string, epoch: number): SessionJournal {
-    const key: SessionJournalKey = { id, epoch };
-    let isOver = false;
+    const key: SessionJournalKey = { id, epoch, isOver: false };
     const put = (name: string, bytes: Buffer) => {
-      if (!isOver) this.#of(key).put.set(name, bytes);
+      if (!key.isOver) this.#of(key).put.set(name, bytes);
     };
     const drop = (name: string) => {
-      if (isOver) return;
+      if (key.isOver) return;
       const pending = this.#of(key);
       // What was never written need not be removed, unless a flight has it aboard.
       if (!pending.put.delete(name) || this.#isFlying) pending.drop.add(name);
@@ -71,14 +73,19 @@ export class Journals {
     };
     return {
       accepted: (id, message) => {
-        put(requestName(id), message);
+        const name = requestName(id);
+        // The same id again: what is to be removed is the request before.
+        const before = this.#leaving.findIndex((one) => one.key === key && one.name === name);
+        if (before >= 0) this.#leaving.splice(before, 1);
+        put(name, message);
         return new Promise((resolve) => {
           this.#waiting.push(resolve);
           void this.#fly();
         });
       },
       settled: (id) => {
-        this.#leaving.push({ at: performance.now() + STAY_MS, drop: () => drop(requestName(id)) });
+        const name = requestName(id);
+        this.#leaving.push({ name, key, at: performance.now() + STAY_MS, drop: () => drop(name) });
         this.#soon();
       },
       kept: (sequence, message) => {
@@ -87,7 +94,7 @@ export class Journals {
       },
       dropped: (sequence) => drop(messageName(sequence)),
       end: (isLeft) => {
-        isOver = true;
+        key.isOver = true;
         if (isLeft) return;
         this.#pending.delete(key);
         // Expires by itself when this fails.
@@ -109,14 +116,28 @@ export class Journals {
     return pending;
   }
 
+  /** What could not be written goes with a later flight, unless something newer was said meanwhile. */
+  #takeBack(key: SessionJournalKey, failed: Pending): void {
+    if (key.isOver || this.#pending.size > MAX_TAKEN_BACK) return;
+    const pending = this.#of(key);
+    for (const name of failed.drop) if (!pending.put.has(name)) pending.drop.add(name);
+    for (const [name, bytes] of failed.put) {
+      const isSmall = bytes.length <= MAX_TAKEN_BACK_BYTES && pending.put.size < MAX_TAKEN_BACK;
+      if (isSmall && !pending.put.has(name) && !pending.drop.has(name)) pending.put.set(name, bytes);
+    }
+  }
+
   #soon(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      const now = performance.now();
-      while (this.#leaving[0] !== undefined && this.#leaving[0].at <= now) this.#leaving.shift()?.drop();
-      if (this.#pending.size > 0) void this.#fly();
-      else if (this.#leaving.length > 0) this.#soon();
-    }, LAZY_MS).unref();
+    this.#timer ??= setTimeout(
+      () => {
+        this.#timer = undefined;
+        const now = performance.now();
+        while (this.#leaving[0] !== undefined && this.#leaving[0].at <= now) this.#leaving.shift()?.drop();
+        if (this.#pending.size > 0) void this.#fly();
+        else if (this.#leaving.length > 0) this.#soon();
+      },
+      this.#isAway ? 10 * LAZY_MS : LAZY_MS,
+    ).unref();
   }
 
   async #fly(): Promise<void> {
@@ -139,6 +160,7 @@ export class Journals {
     } catch {
       if (!this.#isAway) this.#log.warn("journals not written: a crash now would lose what is in flight");
       this.#isAway = true;
+      for (const [key, failed] of pending) this.#takeBack(key, failed);
     }
     this.#isFlying = false;
     for (const resolve of waiting) resolve();
@@ -150,6 +172,8 @@ export class Journals {
 interface SessionJournalKey {
   readonly id: string;
   readonly epoch: number;
+  /** The session is over here. */
+  isOver: boolean;
 }
 
 /** A journal's entries for what an owner leaves behind. */

@@ -49,10 +49,13 @@ const MAX_LOOKS = 4;
 const MAX_LOOKED_AT = 20;
 /** A stream that was attached more recently than this is not taken over on a guess: two clients would take turns. */
 const SETTLED_MS = 10_000;
+/** A stream that another instance carries may have died with it. */
+const CARRIED_SETTLED_MS = 1000;
 /** But its end may be on its way: so long, in steps, it is waited for. */
 const NEWS_MS = 2000;
 const NEWS_STEP_MS = 100;
-const SEEK_MS = 2000;
+/** The instance that is asked may have to ask a third one. */
+const SEEK_MS = 4000;
 
 /** Methods that a client may send before it is initialized. */
 const FIRST_METHODS = new Set(["initialize", "ping", "server/discover"]);
@@ -81,7 +84,9 @@ export class Reception {
     // Without a name of its own the client may be one of several, and another's orphan may wait on another instance.
     if (visitor.clientId === undefined && relay !== undefined) return undefined;
     const session = only(this.#orphansHere(visitor));
-    return session && { session };
+    // Of several clients behind one address another may be the one that comes back.
+    const isAlone = visitor.clientId !== undefined || this.#countHere(visitor) === 1;
+    return session && isAlone ? { session } : undefined;
   }
 
   /**
@@ -132,7 +137,9 @@ export class Reception {
     const { sessions } = this.#parts;
     const visitor = sessions.index.visitorOf(session);
     if (visitor === undefined) return session;
-    const orphan = only(this.#orphansHere(visitor)) ?? (await this.#claimOnly(visitor));
+    const isAlone = visitor.clientId !== undefined || this.#countHere(visitor) === 2;
+    const orphan =
+      (isAlone ? only(this.#orphansHere(visitor)) : undefined) ?? (await this.#claimOnly(visitor));
     // Another message may have been first meanwhile.
     if (session.hasBegun || !session.isOpen) return sessions.find(session.id) ?? session;
     if (orphan?.isOpen === true) {
@@ -148,10 +155,13 @@ export class Reception {
   async seek(mark: string): Promise<RelayAnswer> {
     const { sessions, claims, now } = this.#parts;
     await claims.settled();
+    // A stream that another instance carries may have died with it.
+    await Promise.all([...sessions.index.ofClient(mark)].map((session) => session.confirmStream()));
     const ofClient = [...sessions.index.ofClient(mark)].filter(
       (session) => session.isDurable && !session.isLeaving,
     );
-    const isSettled = (session: Session) => now() - session.streamSince > SETTLED_MS;
+    const isSettled = ({ streamSince, endsUnheard }: Session) =>
+      now() - streamSince > (endsUnheard ? CARRIED_SETTLED_MS : SETTLED_MS);
     const held = ofClient.filter((session) => session.orphanedAt === undefined);
     return {
       delivery: "delivered",
@@ -159,6 +169,11 @@ export class Reception {
       held: held.filter(isSettled).map(({ id }) => id),
       fresh: held.filter((session) => !isSettled(session)).length,
     };
+  }
+
+  #countHere(visitor: Visitor): number {
+    const { index } = this.#parts.sessions;
+    return [...index.ofClient(index.fingerprintOf(visitor))].length;
   }
 
   #orphansHere(visitor: Visitor): Session[] {
@@ -197,7 +212,7 @@ export class Reception {
     const orphans: Found[] = mine.orphans.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
     let { fresh } = mine;
     const held: Found[] = mine.held.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
-    const { left, owners } = await this.#readRecords(trace?.sessions ?? []);
+    const { left, owners } = await this.#readRecords(trace?.sessions ?? [], visitor.caller);
     for (const { owner, records } of owners.values()) {
       const answer = await this.#ask(owner, mark);
       if (answer === "dead") left.push(...records);
@@ -207,6 +222,9 @@ export class Reception {
         fresh += answer.fresh;
       }
     }
+    const all = orphans.length + left.length + held.length + fresh;
+    // Of several clients behind one address another may be the one that comes back.
+    if (visitor.clientId === undefined && all > 1) return undefined;
     if (orphans.length + left.length > 0) {
       const orphan = only([...orphans, ...left.filter(({ released }) => released === true)]);
       const one = orphan ?? (orphans.length === 0 ? only(left) : undefined);
@@ -219,7 +237,7 @@ export class Reception {
   }
 
   /** Records of these sessions: those that nobody owns, and those of others by owner. */
-  async #readRecords(ids: readonly string[]) {
+  async #readRecords(ids: readonly string[], caller: string) {
     const { sessions, whereabouts } = this.#parts;
     const left: SessionRecord[] = [];
     const owners = new Map<string, { owner: Peer; records: SessionRecord[] }>();
@@ -227,7 +245,7 @@ export class Reception {
     for (const id of elsewhere) whereabouts.forget(id);
     const places = await Promise.all(elsewhere.map((id) => whereabouts.find(id)));
     for (const place of places) {
-      if (place === undefined) continue;
+      if (place === undefined || place.record.caller !== caller) continue;
       const { record, owner } = place;
       if (owner === undefined) left.push(record);
       else if (owner.relay !== undefined) {

@@ -37,7 +37,8 @@ const MAX_REMOVALS = 10_000;
 export class Records {
   readonly #parts: RecordsParts;
   readonly #entries = new Map<string, Entry>();
-  #removals = new Set<string>();
+  /** Records to be removed, as the store last confirmed them. */
+  #removals = new Map<string, SessionRecord | undefined>();
 
   constructor(parts: RecordsParts) {
     this.#parts = parts;
@@ -86,10 +87,13 @@ export class Records {
   }
 
   /** Records something new about a session. */
-  update(id: string, change: Partial<SessionRecord>): void {
+  update(id: string, change: { [K in keyof SessionRecord]?: SessionRecord[K] | undefined }): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    entry.record = { ...entry.record, ...change };
+    const record = { ...entry.record, ...change };
+    for (const name of Object.keys(change) as (keyof SessionRecord)[])
+      if (change[name] === undefined) delete record[name];
+    entry.record = record as SessionRecord;
     void this.#write(entry);
   }
 
@@ -100,7 +104,7 @@ export class Records {
     entry.isForgotten = true;
     this.#entries.delete(id);
     // A write under way could land after the removal; `#write` queues it when it is done.
-    if (!entry.isBusy) this.#removals.add(id);
+    if (!entry.isBusy) this.#removals.set(id, entry.stored);
   }
 
   /** Whether the record must be written or extended at this heartbeat. */
@@ -122,16 +126,20 @@ export class Records {
     ]);
   }
 
-  /** Removes the records of sessions that are over, in one batch. Never rejects. */
+  /** Removes the records of sessions that are over, unless another instance has claimed them. Never rejects. */
   async flush(): Promise<void> {
-    if (this.#removals.size === 0) return;
-    const ids = [...this.#removals];
-    this.#removals = new Set();
-    try {
-      await this.#parts.store.remove(ids);
-    } catch {
-      for (const id of ids.slice(0, MAX_REMOVALS - this.#removals.size)) this.#removals.add(id);
-    }
+    const removals = [...this.#removals];
+    this.#removals = new Map();
+    await Promise.all(
+      removals.map(async ([id, stored]) => {
+        try {
+          if (stored === undefined) await this.#parts.store.remove([id]);
+          else await this.#parts.store.removeIf(stored);
+        } catch {
+          if (this.#removals.size < MAX_REMOVALS) this.#removals.set(id, stored);
+        }
+      }),
+    );
   }
 
   async #extendSettled(entries: Entry[]): Promise<void> {
@@ -168,7 +176,7 @@ export class Records {
       // The store is away, and its guard has said so; a later heartbeat writes again.
     } finally {
       entry.isBusy = false;
-      if (entry.isForgotten) this.#removals.add(entry.record.id);
+      if (entry.isForgotten) this.#removals.set(entry.record.id, entry.stored);
     }
   }
 

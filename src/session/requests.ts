@@ -47,8 +47,8 @@ export class Requests {
     this.#initialize = "done";
   }
 
-  /** Enters a request of the client. Throws the fault for which it may not be sent. */
-  enter({ id, method }: Envelope, message: Buffer, now: number): void {
+  /** Enters a request of the client, for `leave`. Throws the fault for which it may not be sent. */
+  enter({ id, method }: Envelope, message: Buffer, now: number): Unanswered {
     if (this.#inFlight.has(id as string)) throw new GatewayError("duplicate_id");
     if (this.#inFlight.size >= this.#limit) throw new GatewayError("too_many_in_flight");
     if (method === "initialize") {
@@ -57,7 +57,9 @@ export class Requests {
       this.#initializeId = id;
     }
     const kept = message.length <= MAX_KEPT_BYTES ? message : undefined;
-    this.reenter({ id: id as string, method: method as string, sentAt: now, message: kept });
+    const entered = { id: id as string, method: method as string, sentAt: now, message: kept };
+    this.reenter(entered);
+    return entered;
   }
 
   /** Enters a request that was accepted before, by an earlier link or owner. */
@@ -66,8 +68,11 @@ export class Requests {
   }
 
   /** Takes back a request that could not be given to the server. */
-  leave({ id, method }: Envelope): void {
-    this.#inFlight.delete(id as string);
+  leave(entered: Unanswered): void {
+    const { id, method } = entered;
+    // Another conversation may have begun meanwhile, with the same ids.
+    if (this.#inFlight.get(id) !== entered) return;
+    this.#inFlight.delete(id);
     if (method === "initialize") this.#initialize = "none";
   }
 
@@ -80,16 +85,9 @@ export class Requests {
     return unanswered;
   }
 
-  /** Whether this request was in flight; it is no more. */
+  /** Whether this request was in flight; it is no more. One that is cancelled is not answered, and must not count for ever. */
   forget(id: string): boolean {
     return this.#inFlight.delete(id);
-  }
-
-  /** The client cancelled: a cancelled request is not answered, so it must not count as in flight for ever. */
-  cancel(params: string): string | undefined {
-    const { requestId } = JSON.parse(params) as { requestId?: unknown };
-    const id = requestId === undefined ? undefined : JSON.stringify(requestId);
-    return id !== undefined && this.#inFlight.delete(id) ? id : undefined;
   }
 
   /** Removes and hands out the requests that were sent before `time`. */

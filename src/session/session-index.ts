@@ -56,11 +56,11 @@ export class SessionIndex {
   }
 
   /** The session without a stream that has been so for longest, of one caller or of all. */
-  oldestOrphan(caller?: string): Session | undefined {
+  oldestOrphan({ caller, except }: { caller?: string; except?: string } = {}): Session | undefined {
     let oldest: Session | undefined;
     for (const { session } of this.#byId.values()) {
       if (session.orphanedAt === undefined || session.isLeaving) continue;
-      if (caller !== undefined && session.caller !== caller) continue;
+      if (session.id === except || (caller !== undefined && session.caller !== caller)) continue;
       if (oldest === undefined || session.orphanedAt < (oldest.orphanedAt as number)) oldest = session;
     }
     return oldest;

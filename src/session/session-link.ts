@@ -161,7 +161,8 @@ export class SessionLink {
     for (;;) {
       const backoff = this.#backoff();
       if (backoff === undefined) {
-        onEnd("upstream_exited");
+        // Who waits to send is told by its own rejection, before what was sent is told by errors.
+        setImmediate(onEnd, "upstream_exited");
         throw new GatewayError("upstream_exited");
       }
       this.#restartedAt.push(now());

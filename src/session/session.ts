@@ -12,6 +12,8 @@ import type { Inheritance, SessionEnd, SessionParts } from "./session-parts.ts";
  * that posts is awake, and its stream has brought it what was written well before.
  */
 const IN_DOUBT_MS = 1000;
+/** The same when nobody knows when the stream ended: the client has noticed, waited, and been looked for since. */
+const LONG_IN_DOUBT_MS = 15_000;
 const MAX_REPEATS = 10;
 /** An open question of the server that may be lost is asked again after this, if no answer shows that it was not. */
 const ASK_AGAIN_MS = 3000;
@@ -35,6 +37,8 @@ export class Session implements ClientStreamEvents {
   /** Another stream was attached, and its client has not spoken since. */
   #hasReturned = false;
   #orphanedAt: number | undefined;
+  /** When the last stream ended, if that is known. */
+  #endSeenAt: number | undefined;
   #streamSince: number;
   #activeAt: number;
   /** When the client last posted. */
@@ -90,6 +94,17 @@ export class Session implements ClientStreamEvents {
     return this.#streamSince;
   }
 
+  /** Finds out whether its stream has ended unheard. Never rejects. */
+  async confirmStream(): Promise<void> {
+    const { stream } = this.#outbox;
+    if (stream?.endsUnheard === true) await stream.confirm();
+  }
+
+  /** Whether the end of its present stream may be learnt long after it came. */
+  get endsUnheard(): boolean {
+    return this.#outbox.stream?.endsUnheard === true;
+  }
+
   /** Whether the client has told its server anything yet. */
   get hasBegun(): boolean {
     return this.#hasBegun;
@@ -121,12 +136,13 @@ export class Session implements ClientStreamEvents {
    */
   attach(stream: ClientStream, after?: number): void {
     const now = this.#parts.now();
-    const doubtfulSince = Math.min(this.#orphanedAt ?? now, this.#heardAt) - IN_DOUBT_MS;
+    const endedAt = this.#endSeenAt ?? now - LONG_IN_DOUBT_MS;
+    const doubtfulSince = Math.min(endedAt, this.#heardAt) - IN_DOUBT_MS;
     const old = this.#outbox.stream;
     this.#outbox.detach();
     old?.cut();
     this.#hasReturned = old !== undefined || this.#orphanedAt !== undefined;
-    this.#orphanedAt = undefined;
+    this.#orphanedAt = this.#endSeenAt = undefined;
     this.#streamSince = now;
     stream.events = this;
     this.#askAgainAt = now + ASK_AGAIN_MS;
@@ -230,6 +246,7 @@ export class Session implements ClientStreamEvents {
     this.#outbox.detach();
     if (!this.isDurable) return this.close("client_gone");
     this.#orphanedAt = this.#parts.now();
+    if (!stream.endsUnheard) this.#endSeenAt = this.#orphanedAt;
     this.#parts.log.info(
       { event: "session_orphaned", session: this.id },
       "stream ended: the session waits for its client",

@@ -14,6 +14,7 @@ import { SessionIndex } from "./session-index.ts";
 import type { Inheritance, SessionEnd, SessionLimits } from "./session-parts.ts";
 import { Session } from "./session.ts";
 import { Traces } from "./traces.ts";
+import { Trust } from "./trust.ts";
 
 export interface SessionsParts {
   instanceId: string;
@@ -35,9 +36,6 @@ export interface SessionsParts {
   now?: () => number;
 }
 
-/** How often this instance looks, at most, whether it was taken for dead, in ms. */
-const VERIFY_MS = 1000;
-
 /** Over how long sessions are handed over, at most, in ms. */
 const MAX_SPREAD_MS = 3000;
 
@@ -51,10 +49,10 @@ export class Sessions {
   readonly #leaving = new Set<Promise<void>>();
   readonly #records: Records;
   readonly #lease: InstanceLease;
+  readonly #trust: Trust;
   readonly #journals: Journals;
   readonly #repeatable = new Repeatable();
   #isDraining = false;
-  #verifiedAt = -Infinity;
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
@@ -69,6 +67,7 @@ export class Sessions {
       onVanished: () => this.#lease.rewrite(this.#now()),
       onConflict: (id) => this.index.find(id)?.close("owner_conflict"),
     });
+    this.#trust = new Trust({ lease: this.#lease, records: this.#records, now: this.#now });
   }
 
   /** How many sessions are open here. */
@@ -99,14 +98,14 @@ export class Sessions {
 
   /**
    * Opens a session. Throws `draining`, `overloaded` or `too_many_sessions`. A client that comes back may go beyond the
-   * limits, since a refusal would end it for good; `told` is what its server must be told then.
+   * limits, since a refusal would end it for good, but not twice as far; `told` is what its server must be told then.
    */
   open(
     visitor: Visitor,
     { isReturning = false, told }: { isReturning?: boolean; told?: Told } = {},
   ): Session {
     if (this.#isDraining) throw new GatewayError("draining");
-    if (!isReturning) this.#makeRoom(visitor.caller);
+    this.#makeRoom(visitor.caller, isReturning ? 2 : 1);
     const { caller, userAgent, address } = visitor;
     const id = randomUUID();
     const session = this.#create(id, 1, visitor, told);
@@ -144,7 +143,12 @@ export class Sessions {
     const session = this.#create(id, epoch, visitor, told);
     this.traces.note(session, this.index.fingerprintOf(session), told);
     session.inherit(inheritance);
-    this.#parts.log.info({ event: "session_claimed", session: id, caller, epoch }, "session claimed");
+    const { messages, unanswered } = inheritance;
+    const left = { messages: messages.length, unanswered: unanswered.length };
+    this.#parts.log.info(
+      { event: "session_claimed", session: id, caller, epoch, ...left },
+      "session claimed",
+    );
     return session;
   }
 
@@ -163,13 +167,15 @@ export class Sessions {
 
   /** Does what is due on every session, then on the records and the lease. To be called about once a second. Never rejects. */
   async beat(now = this.#now()): Promise<void> {
+    // Before the clock of the beat goes on: a process that slept learns what became of its sessions first.
+    if (this.mustVerify) await this.verify();
+    this.#trust.beat(now);
     const due: string[] = [];
     for (const session of this.index) {
       if (!session.beat(now)) continue;
       const ids = [session.id, ...this.index.aliasesOf(session)];
       due.push(...ids.filter((id) => this.#records.isDue(id, now)));
     }
-    await this.verify();
     await Promise.all([
       this.#records.extend(due),
       this.#records.flush(),
@@ -180,32 +186,27 @@ export class Sessions {
 
   /** Whether another instance may have claimed sessions of this one, so that `verify` must be asked before they are used. */
   get mustVerify(): boolean {
-    return this.#lease.isLapsed(this.#now());
+    return this.#trust.isDoubtful;
   }
 
   /** Lets go of sessions that others have claimed, when this instance may have been taken for dead. Never rejects. */
-  async verify(): Promise<void> {
-    const now = this.#now();
-    if (!this.mustVerify || now - this.#verifiedAt < VERIFY_MS) return;
-    this.#verifiedAt = now;
-    try {
-      await this.#records.verify();
-      await this.#lease.rewrite(now);
-    } catch {
-      // Who cannot reach the store cannot be told; the open streams are the truth until then.
-    }
+  verify(): Promise<void> {
+    return this.#trust.verify();
   }
 
   /** Others could not reach this instance for a while. */
   distrustLease(): void {
-    this.#lease.distrust();
-    this.#verifiedAt = -Infinity;
-    void this.verify();
+    this.#trust.lose();
   }
 
   /** Tells the others how to reach this instance. */
   advertise(relay: string): void {
     this.#lease.advertise(relay);
+  }
+
+  /** Tells the other instances that this one goes down, lest they take its closed door for death. Never rejects. */
+  announceDrain(): Promise<void> {
+    return this.#lease.drain();
   }
 
   /**
@@ -214,22 +215,23 @@ export class Sessions {
    */
   async drain(signal: AbortSignal): Promise<void> {
     this.#isDraining = true;
-    await this.#lease.drain();
     const { store, limits, log } = this.#parts;
     const parts = {
       store,
       records: this.#records,
       journals: this.#journals,
+      index: this.index,
       ttlMs: limits.orphanMs,
       log,
       signal,
     };
-    const durable = this.handsOver ? [...this.index].filter((session) => session.isDurable) : [];
-    // Clients that all came back at once would be a storm of their own.
-    const spreadMs = Math.min(MAX_SPREAD_MS, durable.length * 5);
-    await Promise.all(
-      durable.map((session) => handOver(session, { ...parts, waitMs: Math.random() * spreadMs })),
-    );
+    // A claim that was under way adds one more after the first look.
+    for (let look = 0; look < 2 && this.handsOver; look += 1) {
+      const durable = [...this.index].filter((session) => session.isDurable);
+      // Clients that all came back at once would be a storm of their own.
+      const spreadMs = Math.min(MAX_SPREAD_MS, durable.length * 5);
+      await Promise.all(durable.map((session) => handOver(session, { ...parts, spreadMs })));
+    }
     while (this.inFlight > 0 && !signal.aborted) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -244,14 +246,15 @@ export class Sessions {
     await this.#lease.release();
   }
 
-  /** A limit is reached: sessions that wait for their clients are given up first. */
-  #makeRoom(caller: string): void {
+  /** At a limit, sessions that wait for their clients are given up first. A client that comes back may go beyond it by `factor`. */
+  #makeRoom(caller: string, factor: number): void {
     const { maxSessions, maxSessionsPerCaller } = this.#parts;
     if (this.index.countOf(caller) >= maxSessionsPerCaller)
-      this.index.oldestOrphan(caller)?.close("made_room");
+      this.index.oldestOrphan({ caller })?.close("made_room");
     if (this.count >= maxSessions) this.index.oldestOrphan()?.close("made_room");
-    if (this.count >= maxSessions) throw new GatewayError("overloaded");
-    if (this.index.countOf(caller) >= maxSessionsPerCaller) throw new GatewayError("too_many_sessions");
+    if (this.count >= maxSessions * factor) throw new GatewayError("overloaded");
+    if (this.index.countOf(caller) >= maxSessionsPerCaller * factor)
+      throw new GatewayError("too_many_sessions");
   }
 
   #create(id: string, epoch: number, visitor: Visitor, told: Told | undefined): Session {
@@ -268,9 +271,10 @@ export class Sessions {
       log,
       now: this.#now,
       retryMs,
-      makeRoom: () => this.index.oldestOrphan()?.close("made_room"),
+      makeRoom: () => this.index.oldestOrphan({ except: id })?.close("made_room"),
       onTold: (one, news) => {
-        this.#records.update(id, news);
+        // What an earlier conversation told is not in the news, and must not stay in the record.
+        this.#records.update(id, { logLevel: undefined, subscriptions: undefined, ...news });
         this.traces.note(one, this.index.fingerprintOf(one), news);
       },
       onEnd: (ended, end, left) => this.#ended(ended, end, left),
@@ -280,7 +284,9 @@ export class Sessions {
   }
 
   #ended(session: Session, end: SessionEnd, left: Promise<void>): void {
-    if (end !== "released") this.traces.forget(session, this.index.fingerprintOf(session));
+    // What another instance owns is not ours to forget.
+    if (end !== "released" && end !== "owner_conflict")
+      this.traces.forget(session, this.index.fingerprintOf(session));
     for (const id of this.index.remove(session)) this.#records.forget(id);
     this.#records.forget(session.id);
     const { log } = this.#parts;

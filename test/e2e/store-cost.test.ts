@@ -115,6 +115,7 @@ async function openInitialized(sessions: Sessions): Promise<void> {
   const answer = new Promise<void>((resolve) => (answered = resolve));
   session.attach({
     events: undefined,
+    endsUnheard: false,
     write: () => (answered(), true),
     ping: () => {},
     pendingBytes: 0,

@@ -1,8 +1,10 @@
-import { describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { ALICE, createCluster } from "./instances.ts";
 import { ScriptedStream, settled } from "./scripted.ts";
 
 const CALL = { jsonrpc: "2.0", id: 7, method: "m" };
+
+afterEach(() => vi.restoreAllMocks());
 
 /** An instance that is told to go, and a client of it; `drain` resolves when it has let go. */
 async function open(timeIsUp = new AbortController()) {
@@ -39,8 +41,10 @@ describe("a session of an instance that goes down", () => {
 
   it("waits for what is in flight, and leaves that when time is up", async () => {
     const { store, there, session, stream, drain, timeIsUp } = await open();
+    vi.spyOn(Math, "random").mockReturnValue(0);
     await there.post(session, CALL);
     const { drained } = await drain();
+    await settled(10);
     expect([session.isLeaving, stream.end_]).toEqual([false, "open"]);
     timeIsUp.abort();
     await vi.waitUntil(() => session.isLeaving);

@@ -82,7 +82,9 @@ export function createCluster() {
       session.attach(stream);
       await post(session, { jsonrpc: "2.0", id: "init", method: "initialize", params: initialize });
       stream.take();
-      clock.now += 5000;
+      // Long enough for nothing of then to be in doubt, with a beat as often as there would be.
+      clock.now += 30_000;
+      await sessions.beat();
       await post(session, { jsonrpc: "2.0", method: "notifications/initialized" });
       await settled();
       stream.written.length = 0;

@@ -74,15 +74,22 @@ describe("what was accepted", () => {
     expect(done).toEqual([1, 2, 3, 4]);
   });
 
-  it("is not written when it is settled before the flight", async () => {
-    const { journals, flights, entriesOf } = open();
-    const a = journals.open("a", 1);
-    const kept = a.accepted("1", bytes("{}"));
-    a.settled("1");
-    await kept;
-    expect(flights.flat().flatMap(({ put }) => [...put.keys()])).toEqual([]);
-    await journals.flush();
-    expect(await entriesOf("a")).toEqual([]);
+  it("stays for a second after it was answered, since the answer may be lost with the instance", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+    try {
+      const { journals, entriesOf } = open();
+      const a = journals.open("a", 1);
+      await a.accepted("1", bytes("{}"));
+      a.settled("1");
+      await vi.advanceTimersByTimeAsync(900);
+      await settled();
+      expect(await entriesOf("a")).toEqual(["r:1"]);
+      await vi.advanceTimersByTimeAsync(200);
+      await settled();
+      expect(await entriesOf("a")).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("is removed when it is settled during its flight, or after it", async () => {
@@ -221,6 +228,17 @@ describe("an inheritance", () => {
       { kind: "response", id: "4" },
       { kind: "request", id: '"q"' },
     ]);
+  });
+
+  it("leaves out a request whose answer it has", () => {
+    const entries = new Map([
+      ["r:4", bytes('{"jsonrpc":"2.0","id":4,"method":"m"}')],
+      ['r:"q"', bytes('{"jsonrpc":"2.0","id":"q","method":"m"}')],
+      ["m:1", bytes('{"jsonrpc":"2.0","id":4,"result":{}}')],
+      // The server's own question of the same id is no answer.
+      ["m:2", bytes('{"jsonrpc":"2.0","id":"q","method":"roots/list"}')],
+    ]);
+    expect(decodeInheritance(entries).unanswered.map(({ id }) => id)).toEqual(['"q"']);
   });
 
   it("leaves out what is damaged, and knows of a damaged request that it must be answered", () => {

@@ -17,6 +17,9 @@ export interface OpenSessionOptions extends Partial<Pick<SessionParts, "told" | 
 /** Limits of a session that outlives its stream and its server. */
 export const DURABLE = { ...LIMITS, orphanMs: 120_000, restarts: 3 };
 
+/** When `openIntroduced` attached its stream: long enough before 0 for nothing of then to be in doubt. */
+export const INTRODUCED_AT = -30_000;
+
 /** One session with a stream, between a client and a server that are the test's, on a clock of the test's. */
 export function openSession({
   limits = {},
@@ -84,7 +87,7 @@ export async function openIntroduced(
   { limits = {}, ...more }: OpenSessionOptions = {},
   capabilities: unknown = {},
 ) {
-  const opened = openSession({ startsAt: -5000, ...more, limits: { ...DURABLE, ...limits } });
+  const opened = openSession({ startsAt: INTRODUCED_AT, ...more, limits: { ...DURABLE, ...limits } });
   opened.upstream.reply = offers(capabilities);
   await opened.call("init", "initialize", { clientInfo: { name: "c" } });
   opened.stream.take();

@@ -296,13 +296,4 @@ describe("a stream that is ended", () => {
     outbox.end(9);
     expect([texts(stream), stream.retryMs, outbox.stream]).toEqual(["", 1500, undefined]);
   });
-
-  it("while there is none, is nothing to do", () => {
-    const { outbox, push } = open();
-    outbox.rest(1);
-    outbox.end(1);
-    outbox.cut();
-    push("a");
-    expect(outbox.untaken).toHaveLength(1);
-  });
 });

@@ -114,4 +114,13 @@ describe("Outbox", () => {
     outbox.ping();
     expect(stream.pings).toBe(1);
   });
+
+  it("has nothing to end while there is no stream", () => {
+    const { outbox } = open();
+    outbox.rest(1);
+    outbox.end(1);
+    outbox.cut();
+    push(outbox, "a");
+    expect(outbox.untaken).toHaveLength(1);
+  });
 });

@@ -93,6 +93,7 @@ describe("a client that comes back to another instance", () => {
     const { stream, session: other } = await here.connect();
     stream.close();
     expect(await here.reception.findAnywhere(ALICE, BACK)).toBeUndefined();
+    expect(here.reception.findHere(ALICE, BACK)).toBeUndefined();
     other.close("idle");
     await settled();
     expect(await here.reception.findAnywhere(ALICE, BACK)).toMatchObject({ sessionId: session.id });
@@ -136,6 +137,15 @@ describe("a client that comes back to another instance", () => {
     guessed.session.attach(new ScriptedStream());
     guessed.clock.now += 10_001;
     expect(await guessed.here.reception.findAnywhere(ALICE, BACK)).toBeUndefined();
+  });
+
+  it("takes over a carried stream of its name after a second: that may have died with the instance that held it", async () => {
+    const { here, clock, session, owner } = await open(NAMED);
+    const stream = new ScriptedStream();
+    stream.endsUnheard = true;
+    session.attach(stream);
+    clock.now += 1001;
+    expect(await here.reception.findAnywhere(NAMED, BACK)).toEqual({ sessionId: session.id, owner });
   });
 
   it("is found in the newest of its sessions, however many older ones an instance that died has left", async () => {

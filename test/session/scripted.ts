@@ -129,6 +129,7 @@ export class ScriptedStream implements ClientStream {
   pings = 0;
   keepsUp = true;
   pendingBytes = 0;
+  endsUnheard = false;
   end_: "open" | "ended" | "cut" = "open";
   retryMs: number | undefined;
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { scanMessage } from "../../src/protocol/json-rpc.ts";
-import { DURABLE, openIntroduced, openSession, reasonOf } from "./open-session.ts";
-import { LIMITS, offers, settled } from "./scripted.ts";
+import { DURABLE, openIntroduced, openSession } from "./open-session.ts";
+import { LIMITS, ScriptedStream, settled } from "./scripted.ts";
 
 const NOTE = { jsonrpc: "2.0", method: "notifications/message", params: {} };
 
@@ -120,86 +120,6 @@ describe("a second stream for a session", () => {
   });
 });
 
-describe("a client that comes back and sends initialize", () => {
-  it("starts clean: a new link, the old one closed, and nothing of the old conversation", async () => {
-    const { session, stream, call, answer, attach, upstream, link, told } = await openIntroduced();
-    await call(1, "resources/subscribe", { uri: "a:b" });
-    answer(1);
-    await call(2);
-    link().say({ jsonrpc: "2.0", id: "q", method: "roots/list" });
-    stream.close();
-    link().say(NOTE);
-    const back = attach();
-    back.written.length = 0;
-    upstream.reply = undefined;
-    await call("init", "initialize", { clientInfo: { name: "again" } });
-    await settled();
-    expect([upstream.links.length, link(0).closes, session.inFlight]).toEqual([2, 1, 1]);
-    expect(link(1).told.map(({ method }) => method)).toEqual(["initialize"]);
-    expect(told.at(-1)).toEqual({ initialize: { clientInfo: { name: "again" } } });
-    answer(2, 0);
-    link(0).say(NOTE);
-    link(0).die();
-    answer(2, 1);
-    expect(back.written).toEqual([]);
-    answer("init", 1);
-    expect(back.messages.map(({ id }) => id)).toEqual(["init"]);
-    // The old id may be used again, and the old question waits for nothing.
-    expect(await reasonOf(call(2))).toBe("given");
-    back.close();
-    const third = attach(0);
-    expect(third.messages.map(({ id }) => id)).toEqual(["init"]);
-  });
-
-  it("may do so on a second stream that took over a live one", async () => {
-    const { call, attach, upstream } = await openIntroduced();
-    attach();
-    expect(await reasonOf(call("again", "initialize", {}))).toBe("given");
-    expect(upstream.links).toHaveLength(2);
-  });
-
-  it("is refused once it has gone on with the old conversation", async () => {
-    const { call, attach, stream, upstream } = await openIntroduced();
-    stream.close();
-    attach();
-    await call(1);
-    expect(await reasonOf(call("again", "initialize", {}))).toBe("already_initialized");
-    expect(upstream.links).toHaveLength(1);
-  });
-
-  it("leaves nothing of the old conversation in the journal", async () => {
-    const entries = new Set<string>();
-    const { call, stream, attach, link, upstream } = await openIntroduced({
-      journal: {
-        accepted: async (id) => void entries.add(`r:${id}`),
-        settled: (id) => void entries.delete(`r:${id}`),
-        kept: (sequence) => void entries.add(`m:${sequence}`),
-        dropped: (sequence) => void entries.delete(`m:${sequence}`),
-        end: () => undefined,
-      },
-    });
-    await call("old");
-    stream.close();
-    link().say(NOTE);
-    expect([...entries]).toEqual(['r:"old"', "m:2"]);
-    attach();
-    upstream.reply = undefined;
-    await call("new", "initialize", {});
-    // What is here when the instance dies would be brought to life by the next one.
-    expect([...entries]).toEqual(['r:"new"']);
-  });
-
-  it("may do so on a fresh session whose server was told of it before it spoke", async () => {
-    const { call, upstream, link } = openSession({
-      limits: DURABLE,
-      told: { initialize: { clientInfo: { name: "known" } } },
-    });
-    upstream.reply = offers({});
-    expect(await reasonOf(call("init", "initialize", { clientInfo: { name: "fresh" } }))).toBe("given");
-    expect(link().told[0]?.params).toEqual({ clientInfo: { name: "fresh" } });
-  });
-});
-
 describe("what a socket took and may have lost", () => {
   const open = async () => {
     const opened = await openIntroduced({ limits: { requestTimeoutMs: Infinity, idleMs: Infinity } });
@@ -246,6 +166,25 @@ describe("what a socket took and may have lost", () => {
       return again.written.length;
     });
     expect(repeats).toEqual([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]);
+  });
+
+  it("is a response of longer ago when nobody knows when the stream ended", async () => {
+    const { clock, call, answer, session, stream, attach } = await open();
+    stream.close();
+    const carried = new ScriptedStream();
+    carried.endsUnheard = true;
+    session.attach(carried);
+    for (const id of [1, 2]) await call(id);
+    answer(1);
+    carried.take();
+    clock.now += 1;
+    answer(2);
+    carried.take();
+    clock.now += 20_000;
+    await call(3);
+    clock.now -= 4000;
+    carried.close();
+    expect(attach().messages.map(({ id }) => id)).toEqual([2]);
   });
 
   it("is never a notification", async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { openIntroduced, openSession, type OpenSessionOptions } from "./open-session.ts";
+import { INTRODUCED_AT, openIntroduced, openSession, type OpenSessionOptions } from "./open-session.ts";
 import { LIMITS, settled } from "./scripted.ts";
 
 const AGE = 600_000;
@@ -9,7 +9,7 @@ const open = (more: OpenSessionOptions = {}) =>
 describe("a stream that grows old", () => {
   it("is ended at a quiet moment near its age, with a time to come back, and brings everything first", async () => {
     const { session, stream, call, answer, attach, clock, ends } = await open();
-    session.beat(AGE * 0.8 - 5000 - 1);
+    session.beat(AGE * 0.8 + INTRODUCED_AT - 1);
     expect(stream.end_).toBe("open");
     session.beat((clock.now = AGE * 0.8));
     expect([stream.end_, stream.retryMs]).toEqual(["ended", 1234]);
@@ -65,7 +65,7 @@ describe("a stream that grows old", () => {
     await call(1);
     await call(2);
     answer(1);
-    session.beat((clock.now = AGE - 5000 - 1));
+    session.beat((clock.now = AGE + INTRODUCED_AT - 1));
     expect(stream.end_).toBe("open");
     session.beat((clock.now = AGE));
     expect(stream.end_).toBe("ended");

@@ -35,7 +35,9 @@ function openSessions(store: SessionStore, more: Partial<SessionsParts> = {}) {
     ...more,
   });
   opened.push(sessions);
+  /** Beats every second, up to this one. */
   const beatAt = async (seconds: number) => {
+    for (clock.now += 1000; clock.now < seconds * 1000; clock.now += 1000) await sessions.beat();
     clock.now = seconds * 1000;
     await sessions.beat();
   };
