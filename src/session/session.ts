@@ -145,7 +145,8 @@ export class Session implements ClientStreamEvents {
     this.#orphanedAt = this.#endSeenAt = undefined;
     this.#streamSince = now;
     stream.events = this;
-    this.#askAgainAt = now + ASK_AGAIN_MS;
+    // Cuts that follow each other must not put it off for ever.
+    if (this.#doubtful.length === 0) this.#askAgainAt = now + ASK_AGAIN_MS;
     this.#outbox.attach(stream, after, (sent) => this.#mayRepeat(sent, doubtfulSince));
   }
 
