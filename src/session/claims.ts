@@ -15,7 +15,7 @@ export interface ClaimsParts {
 }
 
 /** A journal is asked for so often, and the store after a doubtful claim, with a pause between. */
-const READ_TRIES = 4;
+const READ_TRIES = 12;
 const FIND_OUT_TRIES = 60;
 const PAUSE_MS = 500;
 
