@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { Visitor } from "../session/fingerprint.ts";
-import type { Found, Return } from "../session/reception.ts";
+import type { Return } from "../session/reception.ts";
 import type { Session } from "../session/session.ts";
 import { queryOf } from "./admit.ts";
 import { clientAddress } from "./client-address.ts";
@@ -37,7 +37,8 @@ export function createOpenStream(parts: DoorParts): Route {
   async function receive(stream: EventStream, visitor: Visitor, back: Return): Promise<void> {
     stream.begin({ atOnce: true });
     if (sessions.isDraining) return stream.end(retryMs());
-    const found: Found | undefined = await reception.findAnywhere(visitor, back);
+    const found = await reception.findAnywhere(visitor, back);
+    if (found === "later") return stream.end(retryMs());
     const told = found === undefined ? await reception.recall(visitor, back.protocolVersion) : undefined;
     // A session that was found waits on for a client that has gone again.
     if (stream.isClosed) return;

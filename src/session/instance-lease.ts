@@ -5,6 +5,9 @@ import type { Lease, SessionStore } from "../session-store/session-store.ts";
 export const LEASE_SECONDS = 90;
 /** Three renewals may fail before the lease is lost. */
 export const LEASE_RENEWAL_SECONDS = 30;
+/** One that is killed while it drains must not keep its clients waiting. */
+const DRAINING_LEASE_SECONDS = 15;
+const DRAINING_RENEWAL_SECONDS = 5;
 /** After a failure the next try comes sooner. */
 const RETRY_SECONDS = 5;
 
@@ -47,9 +50,13 @@ export class InstanceLease {
   async beat(now: number): Promise<void> {
     if (this.#isBusy || now < this.#dueAt) return;
     this.#isBusy = true;
-    this.#dueAt = now + LEASE_RENEWAL_SECONDS * 1000;
+    const isDraining = this.#lease.state === "draining";
+    const [ttlSeconds, renewalSeconds] = isDraining
+      ? [DRAINING_LEASE_SECONDS, DRAINING_RENEWAL_SECONDS]
+      : [LEASE_SECONDS, LEASE_RENEWAL_SECONDS];
+    this.#dueAt = now + renewalSeconds * 1000;
     try {
-      await this.#store.putLease(this.#lease, LEASE_SECONDS);
+      await this.#store.putLease(this.#lease, ttlSeconds);
       this.#confirmedAt = now;
       this.#isDistrusted = false;
     } catch {
