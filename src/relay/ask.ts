@@ -36,10 +36,12 @@ export async function ask({
   const firstLeft = (): number => Math.max(left() - deadlineMs / 2, left() / 2);
   const publishOnce = (): Promise<Published | RelayOutcome> => Promise.race([outcome, publish(firstLeft())]);
 
+  let triedAt = performance.now();
   let published = await publishOnce();
   for (const pauseMs of retryMs) {
     if (published !== 0 || !countsAll || left() <= pauseMs) break;
     await within(pauseMs, outcome, undefined);
+    triedAt = performance.now();
     published = await publishOnce();
   }
   if (typeof published === "object") return published;
@@ -51,11 +53,13 @@ export async function ask({
   let misses = 0;
   while (left() > 0) {
     const answered = await within(
-      misses > 0 ? (retryMs[0] ?? 0) : Math.min(pauseMs, left()),
+      misses > 0 ? (retryMs[0] ?? 0) : Math.min(Math.max(0, triedAt + pauseMs - performance.now()), left()),
       outcome,
       undefined,
     );
     if (answered !== undefined) return answered;
+    if (left() === 0) break;
+    triedAt = performance.now();
     const again = await publishOnce();
     if (typeof again === "object") return again;
     misses = again === 0 && countsAll ? misses + 1 : 0;

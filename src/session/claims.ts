@@ -22,7 +22,8 @@ const PAUSE_MS = 500;
 /** Takes over sessions whose owner is dead or has let go of them. */
 export class Claims {
   readonly #parts: ClaimsParts;
-  readonly #uncertain = new Set<string>();
+  /** Callers of the sessions of doubtful claims, by id. */
+  readonly #uncertain = new Map<string, string>();
   readonly #underWay = new Map<string, Promise<Session | undefined>>();
 
   constructor(parts: ClaimsParts) {
@@ -41,9 +42,13 @@ export class Claims {
     return claim;
   }
 
-  /** Whether a claim may have been carried out of which the store could not tell: the session is nobody else's then. */
-  isUncertain(id: string): boolean {
-    return this.#uncertain.has(id);
+  /**
+   * Whether a claim may have been carried out of which the store could not tell: the session is nobody else's then.
+   * `caller` is undefined when the session's token was shown.
+   */
+  isUncertain(id: string, caller: string | undefined): boolean {
+    const owner = this.#uncertain.get(id);
+    return owner !== undefined && (caller === undefined || caller === owner);
   }
 
   /** Resolves when every claim that is under way has its outcome. Never rejects. */
@@ -79,8 +84,14 @@ export class Claims {
   /** The store did not say whether a claim was carried out; when it was, the session is ours and must not be left alone. */
   async #findOut(previous: SessionRecord, next: SessionRecord): Promise<void> {
     const { store, sessions } = this.#parts;
-    this.#uncertain.add(next.id);
-    const stored = await retry(FIND_OUT_TRIES, () => store.get(next.id)).catch(() => undefined);
+    this.#uncertain.set(next.id, next.caller);
+    const look = () => retry(FIND_OUT_TRIES, () => store.get(next.id)).catch(() => undefined);
+    let stored = await look();
+    if (stored?.epoch === previous.epoch) {
+      // The claim may still be on its way there.
+      await pause();
+      stored = await look();
+    }
     const isOurs = stored?.owner === next.owner && stored.epoch === next.epoch && stored.released !== true;
     if (isOurs && sessions.find(next.id) === undefined && !sessions.isDraining)
       await this.#resume(previous, next);
@@ -88,13 +99,15 @@ export class Claims {
   }
 }
 
+const pause = () => new Promise((resolve) => setTimeout(resolve, PAUSE_MS).unref());
+
 async function retry<T>(tries: number, work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await work();
     } catch (error) {
       if ((tries -= 1) <= 0) throw error;
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS).unref());
+      await pause();
     }
   }
 }

@@ -50,7 +50,7 @@ export class Elsewhere {
     const { whereabouts, claims } = this.#parts;
     const relay = this.#parts.relay.current;
     const place = await whereabouts.find(id);
-    if (place === undefined && claims.isUncertain(id)) throw new GatewayError("store_unavailable");
+    if (place === undefined && claims.isUncertain(id, caller)) throw new GatewayError("store_unavailable");
     if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
       throw new GatewayError("session_not_found");
     }
@@ -63,13 +63,14 @@ export class Elsewhere {
    * token was shown in place of a key.
    */
   async deliver(id: string, caller: string | undefined, message: Buffer, envelope: Envelope): Promise<void> {
-    const { whereabouts, sessions, now } = this.#parts;
+    const { whereabouts, sessions, claims, now } = this.#parts;
     const giveUpAt = now() + HAND_OVER_MS;
     let goneFrom: string | undefined;
     for (;;) {
       const here = sessions.find(id);
       if (here !== undefined && !here.isLeaving) return this.#give(here, caller, message, envelope);
       const place = await this.#find(id, envelope);
+      if (place === undefined && claims.isUncertain(id, caller)) throw new GatewayError("store_unavailable");
       if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
         if (here === undefined || here.caller !== (caller ?? here.caller))
           throw new GatewayError("session_not_found");

@@ -59,6 +59,7 @@ export class Search {
     if (here !== undefined) return here.caller === caller ? { session: here } : undefined;
     whereabouts.forget(id);
     const place = await whereabouts.find(id);
+    if (place === undefined && claims.isUncertain(id, caller)) return "later";
     if (place === undefined || place.record.caller !== caller) return undefined;
     if (place.owner === undefined) return this.#claim(place.record);
     if (place.owner.state === "draining") return "later";
@@ -75,6 +76,7 @@ export class Search {
     const { sessions, store, claims } = this.#parts;
     const mark = sessions.index.fingerprintOf(visitor);
     const trace = await store.trace(mark);
+    if (trace?.sessions.some((id) => claims.isUncertain(id, visitor.caller)) === true) return "later";
     // A session that is being claimed for a message is in the store already, and not yet here.
     await claims.settled();
     const mine = (await this.seek(mark)) as unknown as Sought;

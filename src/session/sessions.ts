@@ -284,8 +284,8 @@ export class Sessions {
   }
 
   #ended(session: Session, end: SessionEnd, left: Promise<void>): void {
-    // What another instance owns is not ours to forget.
-    if (end !== "released" && end !== "owner_conflict")
+    // What another instance owns, perhaps, is not ours to forget.
+    if (end !== "released" && end !== "owner_conflict" && !this.mustVerify)
       this.traces.forget(session, this.index.fingerprintOf(session));
     for (const id of this.index.remove(session)) this.#records.forget(id);
     this.#records.forget(session.id);

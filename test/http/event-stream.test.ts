@@ -1,5 +1,5 @@
 import { createServer, type ServerResponse } from "node:http";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { EventStream } from "../../src/http/event-stream.ts";
 import { openRaw, rawRequest } from "../support/raw-http.ts";
 import { openTestStream } from "../support/sse-client.ts";
@@ -78,7 +78,8 @@ describe("messages on the stream", () => {
   });
 });
 
-it("a stream that was ended and is not read is cut, and has taken nothing of what was left", async () => {
+/** An event stream whose client reads nothing, and what becomes of it. */
+async function openUnread() {
   let open = (_res: ServerResponse) => undefined as void;
   const opened = new Promise<ServerResponse>((resolve) => (open = resolve));
   const server = createServer((_req, res) => open(res));
@@ -87,25 +88,58 @@ it("a stream that was ended and is not read is cut, and has taken nothing of wha
   connection.send(rawRequest("GET /"));
   connection.socket.pause();
   const res = await opened;
-  const closes: string[] = [];
+  const told: string[] = [];
   const stream = new EventStream(res);
   stream.events = {
-    onTaken: () => closes.push("taken"),
-    onDrain: () => closes.push("drain"),
-    onClose: (closed) => closes.push(closed === stream ? "close" : "another"),
+    onTaken: () => told.push("taken"),
+    onDrain: () => told.push("drain"),
+    onClose: (closed) => told.push(closed === stream ? "close" : "another"),
   };
   stream.begin();
   stream.announce("s", "/messages", 1000);
+  const closed = new Promise((resolve) => res.once("close", resolve));
+  onTestFinished(async () => {
+    connection.close();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return { stream, told, closed, res };
+}
+
+it("a stream that was ended and is not read is cut, and has taken nothing of what was left", async () => {
+  const { stream, told, closed } = await openUnread();
   stream.write(1, Buffer.alloc(30_000_000, "x"));
   expect(stream.pendingBytes).toBeGreaterThan(0);
-  const closed = new Promise((resolve) => res.once("close", resolve));
   stream.end(1000);
   stream.end();
   await closed;
-  expect(closes).toEqual(["close"]);
-  connection.close();
-  await new Promise((resolve) => server.close(resolve));
+  expect(told).toEqual(["close"]);
 }, 10_000);
+
+it("a stream that is cut has taken nothing of what its socket had not, and of what is written after that", async () => {
+  const { stream, told, closed } = await openUnread();
+  stream.write(1, Buffer.alloc(30_000_000, "x"));
+  stream.write(2, Buffer.from("{}"));
+  stream.cut();
+  stream.write(3, Buffer.from("{}"));
+  stream.write(4, Buffer.alloc(100_000, "x"));
+  await closed;
+  // Whatever Node calls back comes in the turns after.
+  for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  expect(told).toEqual(["close"]);
+});
+
+it("a write that Node calls done, although its socket was destroyed before it took it, counts as not taken", async () => {
+  const { stream, told, res } = await openUnread();
+  let done = (_error?: Error | null) => undefined as void;
+  res.write = ((_chunk: unknown, called: typeof done) => ((done = called), true)) as typeof res.write;
+  stream.write(1, Buffer.from("{}"));
+  done();
+  expect(told).toEqual(["taken"]);
+  stream.write(2, Buffer.from("{}"));
+  res.socket?.destroy();
+  done();
+  expect(told).toEqual(["taken"]);
+});
 
 it("a post and its stream share no state but the session: a dead stream's endpoint takes nothing", async () => {
   const gateway = await startTestGateway();

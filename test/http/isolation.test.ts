@@ -143,9 +143,14 @@ async function slowDoor(thinPath: boolean) {
       return undefined;
     },
   };
+  const claims = { isUncertain: () => false };
   const parts = {
     sessions: { find: (id: string) => (id === session.id ? session : undefined), isDraining: false },
-    elsewhere: new Elsewhere({ whereabouts, relay: { current: undefined } } as unknown as ElsewhereParts),
+    elsewhere: new Elsewhere({
+      whereabouts,
+      claims,
+      relay: { current: undefined },
+    } as unknown as ElsewhereParts),
     tokens: new PostTokens([]),
     authenticator: new Authenticator(keys),
     trustProxy: "off",

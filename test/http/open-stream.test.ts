@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fileURLToPath } from "node:url";
-import { exchange, rawRequest } from "../support/raw-http.ts";
+import { exchange, openRaw, rawRequest } from "../support/raw-http.ts";
 import { openTestStream, type TestStream } from "../support/sse-client.ts";
 import { KEY, OTHER_KEY, startTestGateway, type TestGateway } from "../support/start-gateway.ts";
 import { expectRefusal } from "./refusal.ts";
@@ -150,5 +150,25 @@ it("a new client takes the place of one that is away, when there is no other", a
   expect(gateway.logs()).toContainEqual(
     expect.objectContaining({ session: away.sessionId, end: "made_room" }),
   );
+  await gateway.close();
+});
+
+it("a client that comes back beyond twice the limits is told to come again, and never refused", async () => {
+  const gateway = await startTestGateway({ env: { MAX_SESSIONS_PER_KEY: "1" } });
+  const target = rawRequest("GET /mcp/sse", BACK);
+  for (let one = 0; one < 2; one += 1) await openTestStream(gateway.url, { headers: BACK });
+  const connection = openRaw(gateway.port);
+  connection.send(target);
+  expect((await connection.answer()).status).toBe(200);
+  await connection.until("retry: ");
+  // The whole of a chunked answer, and nothing but that.
+  await connection.until("0\r\n\r\n");
+  expect(connection.rest()).not.toContain("event:");
+  connection.close();
+  expect(gateway.logs()).toContainEqual(
+    expect.objectContaining({ event: "sent_away", reason: "too_many_sessions" }),
+  );
+  // Whoever is new is told why.
+  expectRefusal(await exchange(gateway.port, rawRequest("GET /mcp/sse", OWN)), "too_many_sessions");
   await gateway.close();
 });

@@ -14,6 +14,7 @@ import {
   toText,
 } from "../../src/relay/envelope.ts";
 import type { RelayMessage } from "../../src/relay/relay.ts";
+import { forgePayload } from "./forge.ts";
 
 const key = createRelayKey(["secret"]);
 const route = { from: "one", to: "two", deadlineMs: 1000 };
@@ -99,4 +100,39 @@ test("makes another key of every other set of secrets, and one of the same", () 
 test("makes no key of nothing", () => {
   expect(() => createRelayKey([])).toThrow(ConfigError);
   expect(() => createRelayKey([""])).toThrow(ConfigError);
+});
+
+test.each([
+  ["is no JSON", "{"],
+  ["has no line end behind it", '{"head":{},"sizes":[]}', ""],
+  ["is no object", "7"],
+  ["is nothing", "null"],
+  ["has no head", '{"sizes":[]}'],
+  ["has null for a head", '{"head":null,"sizes":[]}'],
+  ["has a list for a head", '{"head":[],"sizes":[]}'],
+  ["has a word for a head", '{"head":"x","sizes":[]}'],
+  ["has no sizes", '{"head":{}}'],
+  ["has sizes that are no list", '{"head":{},"sizes":{"length":1}}'],
+  ["has a size below nothing", '{"head":{},"sizes":[1,-1]}'],
+  ["has a size that is a fraction", '{"head":{},"sizes":[0.5]}'],
+  ["has a size that is a word", '{"head":{},"sizes":["1"]}'],
+  ["has a size that no number can be", '{"head":{},"sizes":[1e30]}'],
+  ["has a size that is nothing", '{"head":{},"sizes":[null]}'],
+])("takes no message whose front %s, whoever has proven it", (_what, front, lineEnd = "\n") => {
+  const sealed = sealAsk(key, route, { kind: "x", head: {}, bodies: [] });
+  const forged = forgePayload(key, sealed, `${front}${lineEnd}ab`);
+  const header = openAsk(key, forged.seal);
+  expect(header).toBeDefined();
+  expect(header && readAsk(header, forged.payload)).toBeUndefined();
+});
+
+test("takes a message whose front is whole, forged by the same means", () => {
+  const sealed = sealAsk(key, route, { kind: "x", head: {}, bodies: [] });
+  const forged = forgePayload(key, sealed, '{"head":{"a":1},"sizes":[1,0]}\nb');
+  const header = openAsk(key, forged.seal);
+  expect(header && readAsk(header, forged.payload)).toEqual({
+    kind: "x",
+    head: { a: 1 },
+    bodies: [Buffer.from("b"), Buffer.alloc(0)],
+  });
 });

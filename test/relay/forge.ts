@@ -18,7 +18,12 @@ export function forge(key: RelayKey, header: Header, payload: Buffer, purpose = 
   return { seal: `${purpose}.${text}.${proof}`, payload };
 }
 
-const digestOf = (payload: Buffer): string => createHash("sha256").update(payload).digest("base64url");
+/** The same with any payload, to which its header fits. */
+export function forgePayload(key: RelayKey, sealed: Sealed, text: string): Sealed {
+  const payload = Buffer.from(text);
+  const sha256 = createHash("sha256").update(payload).digest("base64url");
+  return forge(key, { ...headerOf(sealed), size: payload.length, sha256 }, payload);
+}
 
 const flipped = (bytes: Buffer, at: number): Buffer => {
   const copy = Buffer.from(bytes);

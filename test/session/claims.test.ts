@@ -128,16 +128,6 @@ describe("a session that its owner has let go of", () => {
     await settled();
     expect(await store.readJournal(record.id, 1)).toEqual(new Map());
   });
-
-  it("is claimed without it when the journal cannot be read", async () => {
-    const cluster_ = createCluster();
-    const [first, second] = [await cluster_.start("i-1"), await cluster_.start("i-2")];
-    const { session } = await second.connect();
-    await settled();
-    const record = (await cluster_.store.get(session.id)) as SessionRecord;
-    cluster_.store.readJournal = () => Promise.reject(new Error("away"));
-    expect(await first.claims.claim(record)).toBeDefined();
-  });
 });
 
 it("whoever waits for claims goes on when the last has its outcome, good or bad", async () => {

@@ -100,8 +100,13 @@ export function createCluster() {
       network.kill(instanceId);
       await store.removeLease(instanceId);
     };
+    /** It is told to go down, and says so first, as the gateway does. */
+    const goDown = async (signal: AbortSignal = AbortSignal.timeout(5000)) => {
+      await sessions.announceDrain();
+      await sessions.drain(signal);
+    };
     const rest = { upstream, sessions, whereabouts, claims, relay, reception, carrier, elsewhere };
-    return { ...rest, post, connect, deliver, crash };
+    return { ...rest, post, connect, deliver, crash, goDown };
   }
   return { store, clock, network, start };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { pino } from "pino";
-import { decodeInheritance, encodeInheritance, Journals } from "../../src/session/journal.ts";
+import { Journals } from "../../src/session/journal.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import type { JournalChange } from "../../src/session-store/session-store.ts";
 import { settled, silent } from "./scripted.ts";
@@ -136,6 +136,63 @@ describe("what was accepted", () => {
   });
 });
 
+describe("what could not be written", () => {
+  it("is written when the store is back, and of a session with nothing in flight nothing is left", async () => {
+    const { journals, wind, entriesOf } = open();
+    const a = journals.open("a", 1);
+    await Promise.all([1, 2].map((id) => a.accepted(String(id), bytes("{}"))));
+    a.kept(1, bytes("{}"));
+    await journals.flush();
+    expect(await entriesOf("a")).toEqual(["r:1", "r:2", "m:1"]);
+    wind.isAway = true;
+    a.settled("1");
+    a.dropped(1);
+    a.kept(2, bytes("{}"));
+    await a.accepted("3", bytes("{}"));
+    await journals.flush();
+    wind.isAway = false;
+    await journals.flush();
+    expect((await entriesOf("a")).toSorted()).toEqual(["m:2", "r:2", "r:3"]);
+    for (const id of ["2", "3"]) a.settled(id);
+    a.dropped(2);
+    await journals.flush();
+    expect(await entriesOf("a")).toEqual([]);
+  });
+
+  it("does not undo what was said since: removed while its flight failed, or accepted again", async () => {
+    const { journals, wind, entriesOf } = open();
+    const a = journals.open("a", 1);
+    await a.accepted("again", bytes("{}"));
+    const { held, open: land } = gate();
+    Object.assign(wind, { isAway: true, held });
+    a.dropped(9);
+    a.kept(1, bytes("{}"));
+    const flight = journals.flush();
+    await settled();
+    a.dropped(1);
+    land();
+    await flight;
+    wind.isAway = false;
+    await journals.flush();
+    expect(await entriesOf("a")).toEqual(["r:again"]);
+  });
+
+  it("of a session that ended meanwhile is not brought back", async () => {
+    const { journals, wind, entriesOf } = open();
+    const a = journals.open("a", 1);
+    const { held, open: land } = gate();
+    Object.assign(wind, { isAway: true, held });
+    const kept = a.accepted("1", bytes("{}"));
+    await settled();
+    a.end(false);
+    land();
+    await kept;
+    wind.isAway = false;
+    await journals.flush();
+    expect(await entriesOf("a")).toEqual([]);
+  });
+});
+
 describe("what waits for the client", () => {
   it("is written a little later, in one flight, and not at all when the socket took it by then", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
@@ -195,73 +252,5 @@ describe("the journal of a session that is over", () => {
     a.dropped(1);
     await journals.flush();
     expect([removed, await entriesOf("a")]).toEqual([[], ["m:1"]]);
-  });
-});
-
-describe("an inheritance", () => {
-  const message = (text: string, sequence: number) => ({
-    ...{ sequence, message: bytes(text), kind: "notification" as const, id: undefined },
-    ...{ takenAt: Infinity, taken: 0 },
-  });
-
-  it("is the same after it was written and read, with its messages in order", () => {
-    const ping = bytes('{"jsonrpc":"2.0","id":"a b","method":"ping"}');
-    const inheritance = {
-      messages: [message('{"jsonrpc":"2.0","method":"ä"}', 2), message('{"jsonrpc":"2.0","method":"b"}', 10)],
-      unanswered: [
-        { id: '"a b"', method: "ping", sentAt: 0, message: ping },
-        { id: "7", method: "", sentAt: 0, message: undefined },
-      ],
-    };
-    const entries = encodeInheritance(inheritance);
-    expect(decodeInheritance(entries)).toEqual(inheritance);
-    expect(decodeInheritance(new Map([...entries].reverse())).messages).toEqual(inheritance.messages);
-    expect(decodeInheritance(new Map())).toEqual({ messages: [], unanswered: [] });
-  });
-
-  it("tells a response and a question from a notification", () => {
-    const entries = new Map([
-      ["m:1", bytes('{"jsonrpc":"2.0","id":4,"result":{}}')],
-      ["m:2", bytes('{"jsonrpc":"2.0","id":"q","method":"roots/list"}')],
-    ]);
-    expect(decodeInheritance(entries).messages).toMatchObject([
-      { kind: "response", id: "4" },
-      { kind: "request", id: '"q"' },
-    ]);
-  });
-
-  it("leaves out a request whose answer it has", () => {
-    const entries = new Map([
-      ["r:4", bytes('{"jsonrpc":"2.0","id":4,"method":"m"}')],
-      ['r:"q"', bytes('{"jsonrpc":"2.0","id":"q","method":"m"}')],
-      ["m:1", bytes('{"jsonrpc":"2.0","id":4,"result":{}}')],
-      // The server's own question of the same id is no answer.
-      ["m:2", bytes('{"jsonrpc":"2.0","id":"q","method":"roots/list"}')],
-    ]);
-    expect(decodeInheritance(entries).unanswered.map(({ id }) => id)).toEqual(['"q"']);
-  });
-
-  it("leaves out what is damaged, and knows of a damaged request that it must be answered", () => {
-    const entries = new Map([
-      ["m:1", bytes("not json")],
-      ["m:x", bytes('{"jsonrpc":"2.0","method":"a"}')],
-      ["m:1.5", bytes('{"jsonrpc":"2.0","method":"a"}')],
-      ["x:1", bytes('{"jsonrpc":"2.0","method":"a"}')],
-      ["r:1", bytes('{"jsonrpc":"2.0","id":2,"method":"another"}')],
-      ["r:2", bytes("cut of")],
-      ["r:3", bytes('{"jsonrpc":"2.0","id":3,"result":{}}')],
-    ]);
-    const { messages, unanswered } = decodeInheritance(entries);
-    expect(messages).toEqual([]);
-    expect(unanswered.map(({ id, message: text }) => [id, text])).toEqual([
-      ["1", undefined],
-      ["2", undefined],
-      ["3", undefined],
-    ]);
-  });
-
-  it("leaves out a request whose name is no id, since its answer could not be JSON", () => {
-    const entries = new Map(["r:", "r:a", 'r:1,"x":2', 'r:"a', "r:{}"].map((name) => [name, bytes("{}")]));
-    expect(decodeInheritance(entries).unanswered).toEqual([]);
   });
 });

@@ -43,6 +43,14 @@ describe("a fresh session whose first message comes from the middle of a convers
     expect([await store.get(fresh.id), await store.get(orphan.id)]).toEqual([undefined, undefined]);
   });
 
+  it("is not another's behind the same address: with a third of them nobody can tell, and all are left alone", async () => {
+    const { here, orphan, fresh, stream } = await open();
+    const { stream: third } = await here.connect(ALICE);
+    expect(await judge(here, fresh)).toBe(fresh);
+    expect([orphan.orphanedAt !== undefined, stream.end_, third.end_]).toEqual([true, "open", "open"]);
+    expect(third.messages).toEqual([]);
+  });
+
   it("leaves no second stream behind, whatever the old socket still tells", async () => {
     const { here, orphan, fresh, stream } = await open();
     await judge(here, fresh);

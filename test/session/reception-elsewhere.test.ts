@@ -100,23 +100,41 @@ describe("a client that comes back to another instance", () => {
   });
 
   it("gets the orphan of a living owner before what a dead one left, since that has lost nothing", async () => {
-    const { start, here, session } = await open();
+    const { start, here, session } = await open(NAMED);
     const third = await start("i-3");
-    await third.connect();
+    await third.connect(NAMED);
     await settled();
     await third.crash();
-    expect(await here.reception.findAnywhere(ALICE, BACK)).toMatchObject({ sessionId: session.id });
+    expect(await here.reception.findAnywhere(NAMED, BACK)).toMatchObject({ sessionId: session.id });
     expect(here.sessions.count).toBe(0);
   });
 
   it("gets what an owner has let go of before what a dead one left", async () => {
-    const { start, here, there, session } = await open();
-    await there.sessions.drain(AbortSignal.timeout(5000));
+    const { start, here, there, session } = await open(NAMED);
+    await there.goDown();
     const third = await start("i-3");
-    await third.connect();
+    await third.connect(NAMED);
     await settled();
     await third.crash();
-    expect(await here.reception.findAnywhere(ALICE, BACK)).toMatchObject({ session: { id: session.id } });
+    expect(await here.reception.findAnywhere(NAMED, BACK)).toMatchObject({ session: { id: session.id } });
+  });
+
+  it("is not guessed at without a name when there is any other session like its own, wherever and however that is", async () => {
+    for (const other of ["held here", "held there", "left by a dead one", "let go of"]) {
+      const { start, here, there, session } = await open();
+      const third = await start("i-3");
+      const at = { "held here": here, "held there": there }[other] ?? third;
+      const { stream } = await at.connect();
+      await settled();
+      if (other === "left by a dead one") await third.crash();
+      if (other === "let go of") {
+        const gone = third.goDown();
+        stream.close();
+        await gone;
+      }
+      expect([other, await here.reception.findAnywhere(ALICE, BACK)]).toEqual([other, undefined]);
+      expect(there.sessions.find(session.id)?.orphanedAt).toBeDefined();
+    }
   });
 
   it("is not guessed at when dead owners left two", async () => {
@@ -186,7 +204,7 @@ describe("a client that comes back to another instance", () => {
     const { here, there, session, last } = await open();
     session.leave();
     expect(await here.reception.findAnywhere(ALICE, BACK)).toBeUndefined();
-    await there.sessions.drain(AbortSignal.timeout(5000));
+    await there.goDown();
     const found = await here.reception.findAnywhere(ALICE, last);
     expect(found).toMatchObject({ session: { id: session.id, epoch: 2 }, after: 4 });
   });

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import type { Found } from "../../src/session/reception.ts";
+import type { Found } from "../../src/session/search.ts";
 import type { Session } from "../../src/session/session.ts";
 import { ALICE, BACK, BOB, createCluster, FIRST, NAMED, type Instance } from "./instances.ts";
 import { ScriptedStream, settled } from "./scripted.ts";
 
-const idOf = (found: Found | undefined) =>
-  found === undefined ? undefined : "session" in found ? found.session.id : found.sessionId;
+const idOf = (found: Found | "later" | undefined) =>
+  typeof found !== "object" ? found : "session" in found ? found.session.id : found.sessionId;
 const lastOf = (session: Session, sequence = 3) => ({
   last: { sessionId: session.id, sequence },
   protocolVersion: undefined,
@@ -86,11 +86,28 @@ describe("a client that comes back to the instance of its session", () => {
     expect(await here.reception.findAnywhere(ALICE, BACK)).toBeUndefined();
   });
 
+  it("does not get the orphan of another behind its address, while its own stream only looks alive", async () => {
+    const { here, clock, session: bobs } = await withOrphans(ALICE);
+    await here.connect(ALICE);
+    for (const wait of [0, 100_000]) {
+      clock.now += wait;
+      expect(here.reception.findHere(ALICE, BACK)).toBeUndefined();
+      expect(await here.reception.findAnywhere(ALICE, BACK)).toBeUndefined();
+    }
+    // The one that named its last event is certain.
+    expect(idOf(here.reception.findHere(ALICE, lastOf(bobs)))).toBe(bobs.id);
+    // With a name nobody else is meant.
+    const { session: named, stream } = await here.connect(NAMED);
+    await here.connect(NAMED);
+    stream.close();
+    expect(idOf(here.reception.findHere(NAMED, BACK))).toBe(named.id);
+  });
+
   it("takes over a stream that only looks alive by its name, once that has been there for ten seconds", async () => {
     const { here, session, clock } = await withOrphans(NAMED);
     session.attach(new ScriptedStream());
     clock.now += 10_000;
-    let answer: Found | undefined | "none yet" = "none yet";
+    let answer: Found | "later" | undefined | "none yet" = "none yet";
     const asked = here.reception.findAnywhere(NAMED, BACK).then((found) => (answer = found));
     await settled();
     // Two clients of one name would take turns; so long there may be news of the stream's end.

@@ -147,6 +147,11 @@ export class ScriptedStream implements ClientStream {
     return this.keepsUp;
   }
 
+  /** What there is to be found out of its end; nothing, unless the test says so. */
+  confirm(): Promise<void> {
+    return Promise.resolve();
+  }
+
   ping(): void {
     this.pings += 1;
   }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { GatewayError } from "../../src/errors.ts";
 import { DURABLE, openIntroduced, openSession, reasonOf } from "./open-session.ts";
 import { offers, settled } from "./scripted.ts";
 
@@ -49,6 +50,26 @@ describe("a client that comes back and sends initialize", () => {
     await call(1);
     expect(await reasonOf(call("again", "initialize", {}))).toBe("already_initialized");
     expect(upstream.links).toHaveLength(1);
+  });
+
+  it("is answered although a request of the old conversation with the same id is refused only then", async () => {
+    let refuse = (_error: Error) => undefined as void;
+    const { link, stream, attach, call, answer, upstream, session } = await openIntroduced();
+    link().answer = new Promise<void>((_resolve, reject) => (refuse = reject));
+    const old = reasonOf(call(0));
+    stream.close();
+    const back = attach();
+    upstream.reply = undefined;
+    const initialized = call(0, "initialize", {});
+    refuse(new GatewayError("upstream_exited"));
+    expect(await old).toBe("upstream_exited");
+    await initialized;
+    expect(session.inFlight).toBe(1);
+    answer(0);
+    expect([back.messages.map(({ id }) => id), session.dropped]).toEqual([[0], 0]);
+    // It may go on, and is not asked to introduce itself a second time.
+    expect(session.isDurable).toBe(true);
+    expect(await reasonOf(call(1, "initialize", {}))).toBe("already_initialized");
   });
 
   it("leaves nothing of the old conversation in the journal", async () => {

@@ -61,12 +61,14 @@ describe("the sessions of an instance", () => {
     const later = at("later", 30);
     const bobs = at("bob's", 10, { caller: "bob" });
     const sooner = at("sooner", 20);
-    expect([index.oldestOrphan(), index.oldestOrphan("alice"), index.oldestOrphan("carol")]).toEqual([
-      bobs,
-      sooner,
-      undefined,
-    ]);
+    const alices = { caller: "alice" };
+    expect([index.oldestOrphan(), index.oldestOrphan(alices)]).toEqual([bobs, sooner]);
+    expect(index.oldestOrphan({ caller: "carol" })).toBeUndefined();
+    // Who asks for room does not mean itself.
+    expect(index.oldestOrphan({ except: "bob's" })).toBe(sooner);
+    expect(index.oldestOrphan({ ...alices, except: "sooner" })).toBe(later);
     index.remove(sooner);
-    expect(index.oldestOrphan("alice")).toBe(later);
+    expect(index.oldestOrphan(alices)).toBe(later);
+    expect(index.oldestOrphan({ ...alices, except: "later" })).toBeUndefined();
   });
 });

@@ -211,6 +211,19 @@ describe("what a socket took and may have lost", () => {
     expect(back.messages.map(({ id }) => id)).toEqual(["open"]);
   });
 
+  it("is a question that is asked again in time, however often the stream is cut meanwhile", async () => {
+    const { session, link, stream, attach, clock } = await open();
+    link().say({ jsonrpc: "2.0", id: "q", method: "roots/list" });
+    stream.take();
+    stream.close();
+    const backs = [0, 1, 2].map(() => {
+      const back = attach();
+      session.beat((clock.now += 1000));
+      return back;
+    });
+    expect(backs.map(({ messages }) => messages.map(({ id }) => id))).toEqual([[], [], ["q"]]);
+  });
+
   it("is not what the client says that it has", async () => {
     const { call, answer, stream, attach } = await open();
     await call(1);

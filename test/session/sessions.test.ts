@@ -6,7 +6,7 @@ import { Sessions, type SessionsParts } from "../../src/session/sessions.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import type { SessionStore } from "../../src/session-store/session-store.ts";
 import { watched } from "./watched-store.ts";
-import { LIMITS, scriptedUpstream, ScriptedStream, silent } from "./scripted.ts";
+import { LIMITS, scriptedUpstream, ScriptedStream, settled, silent } from "./scripted.ts";
 
 const ALICE = { caller: "alice", userAgent: "test", address: "127.0.0.1", clientId: undefined };
 const BOB = { ...ALICE, caller: "bob" };
@@ -57,6 +57,17 @@ describe("Sessions", () => {
     expect(sessions.count).toBe(3);
   });
 
+  it("LIM-10 LIM-11 holds twice as many of clients that come back, and no more, nor any new one beyond the limit", () => {
+    const back = { isReturning: true };
+    const { sessions } = openSessions(createMemorySessionStore());
+    for (let one = 0; one < 4; one += 1) sessions.open(ALICE, back);
+    expect(() => sessions.open(ALICE, back)).toThrow(new GatewayError("too_many_sessions"));
+    expect(() => sessions.open(BOB)).toThrow(new GatewayError("overloaded"));
+    for (let one = 0; one < 2; one += 1) sessions.open(BOB, back);
+    expect(() => sessions.open({ ...BOB, caller: "carol" }, back)).toThrow(new GatewayError("overloaded"));
+    expect(sessions.count).toBe(6);
+  });
+
   it("LIM-10 gives every place back, however often sessions come and go", () => {
     const { sessions } = openSessions(createMemorySessionStore());
     for (let round = 0; round < 1000; round += 1) sessions.open(ALICE).close("client_gone");
@@ -87,12 +98,17 @@ describe("Sessions", () => {
     expect(await store.getLease("i-1")).toBeUndefined();
   });
 
-  it("takes nothing new while it drains, and says so in its lease", async () => {
-    const store = createMemorySessionStore();
-    const { sessions } = openSessions(store);
+  it("says in its lease that it will drain before it takes nothing new, and then takes nothing new", async () => {
+    const { store, watch } = watched();
+    const { sessions, beatAt } = openSessions(store);
+    await beatAt(0);
+    await sessions.announceDrain();
+    expect(await store.getLease("i-1")).toMatchObject({ state: "draining" });
+    expect(() => sessions.open(ALICE)).not.toThrow();
+    watch.calls.length = 0;
     await sessions.drain(AbortSignal.timeout(1000));
     expect(() => sessions.open(ALICE)).toThrow(new GatewayError("draining"));
-    expect(await store.getLease("i-1")).toMatchObject({ state: "draining" });
+    expect(watch.calls).not.toContain("putLease");
   });
 });
 
@@ -247,13 +263,21 @@ describe("records of Sessions", () => {
     expect(await inner.get(session.id)).toBeUndefined();
   });
 
-  it("removes many records with one command", async () => {
+  it("removes a record as the store confirmed it, and whatever is there when nothing was confirmed", async () => {
     const { store, watch } = watched();
     const { sessions, beatAt } = openSessions(store);
-    const some = [sessions.open(ALICE), sessions.open(ALICE), sessions.open(BOB)];
+    const confirmed = [sessions.open(ALICE), sessions.open(BOB)];
     await beatAt(0);
-    some.forEach((session) => session.close("client_gone"));
+    confirmed.forEach((session) => session.close("client_gone"));
+    watch.calls.length = 0;
     await beatAt(1);
-    expect(watch.calls.filter((verb) => verb === "remove")).toHaveLength(1);
+    expect(watch.calls).toEqual(["removeIf", "removeIf"]);
+    watch.isAway = true;
+    sessions.open(ALICE).close("client_gone");
+    watch.isAway = false;
+    await settled();
+    watch.calls.length = 0;
+    await beatAt(2);
+    expect(watch.calls.filter((verb) => verb.startsWith("remove"))).toEqual(["remove"]);
   });
 });
