@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { loadConfig } from "../src/config.ts";
 import { ConfigError } from "../src/errors.ts";
@@ -170,11 +171,12 @@ describe("loadConfig", () => {
       });
     });
 
-    it("hands the relay the secret and the store's credentials, and no API key in clear", () => {
+    it("hands the relay the secret alone, else the store's credentials and the keys' digests, and no API key in clear", () => {
       const secret = "canary-".repeat(5);
       const { secrets } = loadConfig({ ...UPSTASH, MCP_API_KEY: KEY, SESSION_RELAY_SECRET: secret }).relay;
-      expect(secrets).toEqual([secret, "token"]);
-      expect(loadConfig(REDIS).relay.secrets).toEqual([REDIS.REDIS_URL]);
+      expect(secrets).toEqual([secret]);
+      const derived = loadConfig({ ...REDIS, MCP_API_KEY: KEY }).relay.secrets;
+      expect(derived).toEqual([REDIS.REDIS_URL, createHash("sha256").update(KEY).digest()]);
       const problems = problemsOf({ SESSION_RELAY_SECRET: "canary".repeat(5) });
       expect(problems).toEqual([expect.stringMatching(/^SESSION_RELAY_SECRET .*32(?!.*canary)/)]);
     });

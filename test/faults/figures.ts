@@ -23,7 +23,8 @@ export const form: Form = process.env["FAULTS"] === "full" ? "full" : "short";
 /** A size for each form. */
 export const sized = <T>(short: T, full: T): T => (form === "full" ? full : short);
 
-const DIRECTORY = join(import.meta.dirname, ".figures");
+/** Apart, so that a short run does not take the place of a full one. */
+const DIRECTORY = join(import.meta.dirname, ".figures", form);
 
 export type NoteFigure = (row: string, promise: string, figure: string, holds: boolean) => void;
 

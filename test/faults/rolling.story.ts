@@ -38,4 +38,4 @@ test("three instances are replaced one after the other and no call fails", async
   );
   expect(exits).toEqual(exits.map(() => ({ code: 0, signal: null })));
   expect(violations()).toEqual([]);
-});
+}, 300_000);
