@@ -124,9 +124,9 @@ export async function startGateway(
 
   let closed: Promise<void> | undefined;
   async function close(): Promise<void> {
-    log.info({ sessions: sessions.count, inFlight: sessions.inFlight }, "draining");
     await sessions.announceDrain(); // 0. Others know why the door is closed.
     const stopped = stopListening(server); // 1. New clients are refused, and try elsewhere.
+    log.info({ sessions: sessions.count, inFlight: sessions.inFlight }, "draining");
     const timeIsUp = AbortSignal.timeout(config.drainSeconds * 1000);
     carrier.close(); // 2. Streams of sessions on other instances end; their clients go elsewhere.
     await sessions.drain(timeIsUp); // 3. What is in flight is answered; sessions are handed over.
