@@ -8,15 +8,19 @@ import { createRareLog } from "./rare-log.ts";
 import type { Relay, RelayEvents, RelayOutcome } from "./relay.ts";
 import { createSelfTest } from "./self-test.ts";
 
-export interface ChannelRelayOptions {
-  kind: "redis" | "upstash";
-  channels: Channels;
+/** What a relay over channels of the store is told, whichever store that is. */
+export interface ChannelRelayPlace {
   /** What every channel's name begins with, such as `mcp:`. */
   prefix: string;
   instanceId: string;
   key: RelayKey;
   log: Log;
   events: RelayEvents;
+}
+
+export interface ChannelRelayOptions extends ChannelRelayPlace {
+  kind: "redis" | "upstash";
+  channels: Channels;
   helloMs: number;
   /** See `AskOptions`. */
   retryMs: readonly number[];

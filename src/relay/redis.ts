@@ -1,21 +1,15 @@
 import { Redis, type RedisOptions } from "ioredis";
 import type { Log } from "../log.ts";
-import { openChannelRelay } from "./channel-relay.ts";
+import { openChannelRelay, type ChannelRelayPlace } from "./channel-relay.ts";
 import { reconnectDelayMs, within, type Channels, type Published } from "./channels.ts";
-import { fromBytes, toBytes, type RelayKey } from "./envelope.ts";
-import type { Relay, RelayEvents } from "./relay.ts";
+import { fromBytes, toBytes } from "./envelope.ts";
+import type { Relay } from "./relay.ts";
 
-export interface RedisRelayOptions {
+export interface RedisRelayOptions extends ChannelRelayPlace {
   /** One, or the nodes of a Redis Cluster, of which any will do. */
   nodes: readonly { host: string; port: number }[];
   /** What ioredis is told about a connection besides where it leads: credentials, TLS, database, timeouts. */
   connection: Omit<RedisOptions, "replyMapping">;
-  /** What every channel's name begins with, such as `mcp:`. */
-  prefix: string;
-  instanceId: string;
-  key: RelayKey;
-  log: Log;
-  events: RelayEvents;
   /** After how many ms of silence it is looked whether we still hear, and how long that may take; 10 s and 2 s by default. */
   selfTest?: { silenceMs: number; echoMs: number };
 }

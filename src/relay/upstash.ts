@@ -1,25 +1,18 @@
 import { Redis, type Requester } from "@upstash/redis";
 import { Agent } from "undici";
 import { ConfigError } from "../errors.ts";
-import type { Log } from "../log.ts";
-import { openChannelRelay } from "./channel-relay.ts";
+import { openChannelRelay, type ChannelRelayPlace } from "./channel-relay.ts";
 import { within, type Channels, type Published } from "./channels.ts";
-import { toText, type RelayKey } from "./envelope.ts";
+import { toText } from "./envelope.ts";
 import { wasNeverSent } from "./http-failure.ts";
-import type { Relay, RelayEvents } from "./relay.ts";
+import type { Relay } from "./relay.ts";
 import { openUpstashStream } from "./upstash-stream.ts";
 
-export interface UpstashRelayOptions {
+export interface UpstashRelayOptions extends ChannelRelayPlace {
   /** `UPSTASH_REDIS_REST_URL`. */
   url: string;
   /** `UPSTASH_REDIS_REST_TOKEN`. */
   token: string;
-  /** What every channel's name begins with, such as `mcp:`. */
-  prefix: string;
-  instanceId: string;
-  key: RelayKey;
-  log: Log;
-  events: RelayEvents;
   /** After how many ms of silence it is looked whether we still hear, and how long that may take; 45 s and 5 s by default, one billed command. */
   selfTest?: { silenceMs: number; echoMs: number };
 }

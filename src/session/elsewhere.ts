@@ -74,18 +74,16 @@ export class Elsewhere {
       if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
         if (here === undefined || here.caller !== (caller ?? here.caller))
           throw new GatewayError("session_not_found");
-      } else if (place.owner === undefined) {
-        const claimed = await this.#claim(place.record);
-        if (claimed !== undefined) return this.#give(claimed, caller, message, envelope);
       } else {
-        const verdict = await this.#post(place.record, place.owner, caller, message);
+        const { record, owner } = place;
+        const verdict = owner === undefined ? "dead" : await this.#post(record, owner, caller, message);
         if (verdict === "delivered") return;
         // Twice at one owner: the record is wrong about it, not we about the record.
-        const key = `${place.record.owner} ${place.record.epoch}`;
+        const key = `${record.owner} ${record.epoch}`;
         if (verdict === "gone" && goneFrom === key) throw new GatewayError("session_not_found");
         if (verdict === "gone") goneFrom = key;
         if (verdict === "dead") {
-          const claimed = await this.#claim(place.record);
+          const claimed = await this.#claim(record);
           if (claimed !== undefined) return this.#give(claimed, caller, message, envelope);
         }
       }

@@ -1,4 +1,4 @@
-import type { Peer, RelayAnswer, RelaySlot } from "../relay/relay.ts";
+import type { Peer, RelaySlot } from "../relay/relay.ts";
 import type { SessionRecord, SessionStore } from "../session-store/session-store.ts";
 import type { Errand } from "./carrier.ts";
 import type { Claims } from "./claims.ts";
@@ -21,14 +21,15 @@ export interface SearchParts {
 export type Found = { session: Session; after?: number } | Errand;
 
 /** What an instance has of a client. */
-interface Sought {
+export type Sought = {
+  delivery: "delivered";
   /** Ids of its sessions without a stream. */
   orphans: string[];
   /** Ids of those whose stream has been there for a while. */
   held: string[];
   /** How many have a stream that was attached just now. */
   fresh: number;
-}
+};
 
 /** How many sessions of one client are looked at, the newest first. */
 const MAX_LOOKED_AT = 20;
@@ -79,7 +80,7 @@ export class Search {
     if (trace?.sessions.some((id) => claims.isUncertain(id, visitor.caller)) === true) return "later";
     // A session that is being claimed for a message is in the store already, and not yet here.
     await claims.settled();
-    const mine = (await this.seek(mark)) as unknown as Sought;
+    const mine = await this.seek(mark);
     const orphans: Found[] = mine.orphans.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
     let { fresh } = mine;
     const held: Found[] = mine.held.flatMap((id) => this.#foundHere(sessions.find(id)) ?? []);
@@ -147,7 +148,7 @@ export class Search {
   }
 
   /** Answers another instance that looks for a client's session. */
-  async seek(mark: string): Promise<RelayAnswer> {
+  async seek(mark: string): Promise<Sought> {
     const { sessions, claims, now } = this.#parts;
     await claims.settled();
     // A stream that another instance carries may have died with it.
