@@ -216,6 +216,50 @@ export const FAULTS = {
     1,
   ),
 
+  mcp_session_id_required: fault(
+    400,
+    -32600,
+    "Bad request",
+    "The session is missing. Send initialize first, and its Mcp-Session-Id with every request after it.",
+  ),
+  unsupported_version: fault(
+    400,
+    -32000,
+    "Bad request",
+    "Unsupported protocol version. Initialize with 2025-11-25, 2025-06-18 or 2025-03-26.",
+  ),
+  version_not_served: fault(
+    400,
+    -32022,
+    "Bad request",
+    "Unsupported protocol version. The versions that are served are in data.supported.",
+  ),
+  header_mismatch: fault(
+    400,
+    -32020,
+    "Bad request",
+    "A header says something else than the body, or is missing. MCP-Protocol-Version, Mcp-Method and Mcp-Name must repeat the body.",
+  ),
+  batch_too_long: fault(400, -32600, "Invalid message", "A batch has at most 100 messages and is not empty."),
+  tool_not_allowed: fault(
+    403,
+    -32602,
+    "Forbidden",
+    "This API key may not use anything of this name, whether or not it exists. The operator sets that in MCP_KEY_SCOPES.",
+  ),
+  answer_lost: fault(
+    502,
+    -32603,
+    "Bad gateway",
+    "The answer to this request is no longer here. It may or may not have been carried out: send it again if that is safe.",
+  ),
+  event_unknown: fault(
+    400,
+    -32600,
+    "Bad request",
+    "The stream that Last-Event-ID names is not known any more. Open one without it.",
+  ),
+
   // The session
   session_not_found: fault(
     404,
@@ -316,6 +360,38 @@ export const FAULTS = {
     -32603,
     "Gateway timeout",
     "The MCP server behind the gateway did not answer in time. The operator can raise REQUEST_TIMEOUT_SECONDS.",
+  ),
+
+  upstream_unavailable: fault(
+    503,
+    -32603,
+    "Service temporarily unavailable",
+    "The MCP server behind the gateway has failed too often and is left alone for a moment. Try again shortly.",
+    10,
+  ),
+  upstream_unreachable: fault(
+    502,
+    -32603,
+    "Bad gateway",
+    "The remote MCP server cannot be reached, or did not answer as one. The operator finds the cause in the log.",
+  ),
+  upstream_refused: fault(
+    502,
+    -32603,
+    "Bad gateway",
+    "The remote MCP server refused the gateway. The operator must check the server's url and headers.",
+  ),
+  upstream_era: fault(
+    400,
+    -32000,
+    "Bad request",
+    "Unsupported protocol version: the MCP server behind the gateway speaks only versions with initialize.",
+  ),
+  upstream_cannot: fault(
+    400,
+    -32601,
+    "Not supported",
+    "The MCP server behind the gateway speaks another era of the protocol, in which this cannot be said.",
   ),
 
   internal: fault(

@@ -42,6 +42,14 @@ it("keeps what clients match on: statuses, reasons and the promised phrases", ()
       "duplicate_id 400 -32600",
       "already_initialized 400 -32600",
       "too_many_in_flight 429 -32000",
+      "mcp_session_id_required 400 -32600",
+      "unsupported_version 400 -32000",
+      "version_not_served 400 -32022",
+      "header_mismatch 400 -32020",
+      "batch_too_long 400 -32600",
+      "tool_not_allowed 403 -32602",
+      "answer_lost 502 -32603",
+      "event_unknown 400 -32600",
       "session_not_found 404 -32001",
       "session_elsewhere 503 -32000",
       "owner_unreachable 503 -32000",
@@ -57,6 +65,11 @@ it("keeps what clients match on: statuses, reasons and the promised phrases", ()
       "upstream_restarted 502 -32603",
       "upstream_message_too_large 502 -32603",
       "upstream_timeout 504 -32603",
+      "upstream_unavailable 503 -32603",
+      "upstream_unreachable 502 -32603",
+      "upstream_refused 502 -32603",
+      "upstream_era 400 -32000",
+      "upstream_cannot 400 -32601",
       "internal 500 -32603",
     ]
   `);
@@ -65,8 +78,12 @@ it("keeps what clients match on: statuses, reasons and the promised phrases", ()
   expect(FAULTS.store_unavailable.error).toBe("Service temporarily unavailable");
 });
 
-it("never uses a JSON-RPC code that the 2026-07-28 specification reserves", () => {
-  for (const { rpcCode } of Object.values(FAULTS)) expect(rpcCode > -32020 || rpcCode < -32099).toBe(true);
+it("uses the JSON-RPC codes that the 2026-07-28 specification reserves only as it defines them", () => {
+  const reserved = Object.entries(FAULTS).filter(([, { rpcCode }]) => rpcCode <= -32020 && rpcCode >= -32099);
+  expect(reserved.map(([reason, { status, rpcCode }]) => [reason, status, rpcCode])).toEqual([
+    ["version_not_served", 400, -32022],
+    ["header_mismatch", 400, -32020],
+  ]);
 });
 
 it("says how to mend each fault, in whole sentences", () => {
