@@ -35,6 +35,10 @@ export function splice(message: Buffer, changes: readonly (Span & { text: string
 /** The text of a value. */
 export const textAt = (message: Buffer, { start, end }: Span): string => message.toString("utf8", start, end);
 
+/** An id or a token in one spelling: a string may come back with other escapes; a number keeps its digits. */
+export const sameInAnySpelling = (json: string): string =>
+  json.startsWith('"') ? JSON.stringify(JSON.parse(json)) : json;
+
 function member(bytes: Buffer, object: number, name: string): Span | undefined {
   if (bytes[object] !== OBJECT) return undefined;
   beginWalk();

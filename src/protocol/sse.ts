@@ -35,3 +35,11 @@ export function encodeEndpoint(url: string, retryMs: number): string {
 export function encodeRetry(retryMs: number): string {
   return `retry: ${retryMs}${END}`;
 }
+
+/**
+ * The first event of a stream that can be resumed: `retry`, and an event without data whose `id` a client that was cut
+ * before any other event names when it comes again. Without an id it is only `retry`.
+ */
+export function encodePrime(id: string | undefined, retryMs: number): string {
+  return id === undefined ? encodeRetry(retryMs) : `retry: ${retryMs}\nid: ${id}\ndata: ${END}`;
+}

@@ -12,7 +12,8 @@ export interface SessionRecord {
   caller: string;
   /** Name of the MCP server behind. */
   server: string;
-  transport: "sse";
+  /** How its client speaks to us. */
+  transport: "sse" | "streamable";
   /** ISO 8601, UTC. */
   createdAt: string;
   /** Whom a returning client is recognised by. */

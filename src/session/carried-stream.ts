@@ -32,6 +32,7 @@ interface Waiting {
  */
 export class CarriedStream implements ClientStream {
   events: ClientStreamEvents | undefined;
+  readonly canResume = true;
   /** The instance that holds the socket may die with it. */
   readonly endsUnheard = true;
   readonly #parts: CarriedStreamParts;

@@ -18,6 +18,8 @@ export interface Errand {
   owner: Peer;
   /** Sequence number of the last message that the client has, when it says so. */
   after?: number;
+  /** Which of the session's lanes is gone on with, when not its client's own stream. */
+  lane?: string;
 }
 
 /** A stream of a client here, of a session on another instance. */
@@ -26,6 +28,8 @@ interface Carried {
   readonly sessionId: string;
   readonly stream: ClientStream;
   readonly owner: Peer;
+  /** It ends when its owner has no more to say, and not for the client to come again. */
+  readonly isLane: boolean;
   /** The owner knows of it. */
   isAttached: boolean;
   written: number;
@@ -62,27 +66,37 @@ export class Carrier implements ClientStreamEvents {
    * Has the owner of a session write to this client's stream. When it does not, the stream is ended for the client to
    * come again. Never rejects.
    */
-  async carry(stream: ClientStream, { sessionId, owner, after }: Errand, caller: string): Promise<void> {
+  async carry(
+    stream: ClientStream,
+    { sessionId, owner, after, lane }: Errand,
+    caller: string,
+  ): Promise<void> {
     const relay = this.#parts.relay.current;
     if (relay === undefined) return stream.end(this.#parts.retryMs());
-    const id = randomUUID();
-    const carried: Carried = {
-      id,
-      sessionId,
-      stream,
-      owner,
-      isAttached: false,
-      written: 0,
-      taken: 0,
-      wake: undefined,
-    };
-    this.#byId.set(id, carried);
-    this.#byStream.set(stream, carried);
-    stream.events = this;
-    const head = { session: sessionId, stream: id, address: relay.address, caller, after };
+    const carried = this.#hold(stream, sessionId, owner, lane !== undefined);
+    const { id } = carried;
+    const head = { session: sessionId, stream: id, address: relay.address, caller, after, lane };
     const outcome = await relay.send(owner, { kind: "attach", head, bodies: [] }, ATTACH_MS);
     carried.isAttached = outcome.kind === "answered" && outcome.answer["delivery"] === "delivered";
     if (!carried.isAttached && this.#byId.has(id)) this.#end(carried);
+  }
+
+  /**
+   * Holds the stream of a request that is about to be given to a session's owner, who will write its answer there. The
+   * id by which the owner knows it.
+   */
+  hold(stream: ClientStream, sessionId: string, owner: Peer): string {
+    const carried = this.#hold(stream, sessionId, owner, true);
+    carried.isAttached = true;
+    return carried.id;
+  }
+
+  /** The owner was not given the request: the stream is the door's again. */
+  release(id: string): void {
+    const carried = this.#byId.get(id);
+    if (carried === undefined) return;
+    this.#forget(carried);
+    carried.stream.events = undefined;
   }
 
   /** Which of these streams of an owner are not here any more. */
@@ -100,7 +114,7 @@ export class Carrier implements ClientStreamEvents {
     const end = head["end"] as { retryMs?: number } | undefined;
     if (end !== undefined) {
       this.#forget(carried);
-      carried.stream.end(end.retryMs ?? this.#parts.retryMs());
+      carried.stream.end(end.retryMs ?? (carried.isLane ? undefined : this.#parts.retryMs()));
       return { delivery: "delivered", taken: carried.written };
     }
     if (carried.taken < carried.written) await this.#taken(carried);
@@ -142,6 +156,16 @@ export class Carrier implements ClientStreamEvents {
     this.#forget(carried);
     const head = { session: carried.sessionId, stream: carried.id };
     void this.#parts.relay.current?.send(carried.owner, { kind: "detach", head, bodies: [] }, DETACH_MS);
+  }
+
+  #hold(stream: ClientStream, sessionId: string, owner: Peer, isLane: boolean): Carried {
+    const id = randomUUID();
+    const counts = { written: 0, taken: 0, wake: undefined };
+    const carried: Carried = { id, sessionId, stream, owner, isLane, isAttached: false, ...counts };
+    this.#byId.set(id, carried);
+    this.#byStream.set(stream, carried);
+    stream.events = this;
+    return carried;
   }
 
   #taken(carried: Carried): Promise<void> {

@@ -58,7 +58,7 @@ export class Claims {
 
   async #claim(record: SessionRecord): Promise<Session | undefined> {
     const { instanceId, store, sessions, whereabouts, ttlSeconds } = this.#parts;
-    if (sessions.isDraining) return undefined;
+    if (sessions.isDraining || !sessions.serves(record)) return undefined;
     const { released: _released, ...rest } = record;
     const next: SessionRecord = { ...rest, owner: instanceId, epoch: record.epoch + 1 };
     const isOurs = await store.replace(record, next, ttlSeconds).catch((error: unknown) => {

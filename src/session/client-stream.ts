@@ -9,6 +9,8 @@ export interface ClientStream {
   write(sequence: number, message: Buffer): boolean;
   /** Writes the heartbeat comment. */
   ping(): void;
+  /** Whether the client can go on with another stream where this one ends. */
+  readonly canResume: boolean;
   /** Whether its end may be learnt long after it came. */
   readonly endsUnheard: boolean;
   /** Finds out whether it has ended unheard; then `onClose` is called before this resolves. Never rejects. */

@@ -1,13 +1,12 @@
 import { FAULTS, GatewayError, type Reason } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { scanMessage, type Envelope } from "../protocol/json-rpc.ts";
-import type { Peer, RelaySlot, RelayAnswer, RelayMessage } from "../relay/relay.ts";
+import type { Envelope } from "../protocol/json-rpc.ts";
+import type { Peer, Relay, RelaySlot } from "../relay/relay.ts";
 import type { Lease, SessionRecord } from "../session-store/session-store.ts";
-import { CarriedStream } from "./carried-stream.ts";
 import type { Carrier } from "./carrier.ts";
 import type { Claims } from "./claims.ts";
 import type { Reception } from "./reception.ts";
-import type { Session } from "./session.ts";
+import type { Reply, Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Place, Whereabouts } from "./whereabouts.ts";
 
@@ -32,11 +31,12 @@ const POST_MS = 5000;
 const HAND_OVER_MS = 15_000;
 const LOOK_AGAIN_MS = 100;
 
-/** Sessions that are not here: carries messages to them, takes them over when they have no owner, and answers for ours. */
+/** What became of a message for a session of another instance. */
+type Verdict = "delivered" | "gone" | "draining" | "dead";
+
+/** Sessions that are not here: carries messages to them, and takes them over when they have no owner. */
 export class Elsewhere {
   readonly #parts: ElsewhereParts;
-  readonly #carried = new Set<CarriedStream>();
-  #askAt = 0;
 
   constructor(parts: ElsewhereParts) {
     this.#parts = parts;
@@ -62,13 +62,20 @@ export class Elsewhere {
    * with the fault that kept it from being given, or with `delivery_unknown`. `caller` is undefined when the session's
    * token was shown in place of a key.
    */
-  async deliver(id: string, caller: string | undefined, message: Buffer, envelope: Envelope): Promise<void> {
-    const { whereabouts, sessions, claims, now } = this.#parts;
+  async deliver(
+    id: string,
+    caller: string | undefined,
+    message: Buffer,
+    envelope: Envelope,
+    reply?: Reply,
+  ): Promise<void> {
+    const { whereabouts, sessions, claims, reception, now } = this.#parts;
     const giveUpAt = now() + HAND_OVER_MS;
     let goneFrom: string | undefined;
     for (;;) {
       const here = sessions.find(id);
-      if (here !== undefined && !here.isLeaving) return this.#give(here, caller, message, envelope);
+      if (here !== undefined && !here.isLeaving)
+        return reception.give(here, caller, message, envelope, reply);
       const place = await this.#find(id, envelope);
       if (place === undefined && claims.isUncertain(id, caller)) throw new GatewayError("store_unavailable");
       if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
@@ -76,7 +83,8 @@ export class Elsewhere {
           throw new GatewayError("session_not_found");
       } else {
         const { record, owner } = place;
-        const verdict = owner === undefined ? "dead" : await this.#post(record, owner, caller, message);
+        const verdict =
+          owner === undefined ? "dead" : await this.#post(record, owner, caller, message, reply);
         if (verdict === "delivered") return;
         // Twice at one owner: the record is wrong about it, not we about the record.
         const key = `${record.owner} ${record.epoch}`;
@@ -84,7 +92,8 @@ export class Elsewhere {
         if (verdict === "gone") goneFrom = key;
         if (verdict === "dead") {
           const claimed = await this.#claim(record);
-          if (claimed !== undefined) return this.#give(claimed, caller, message, envelope);
+          if (claimed !== undefined) return reception.give(claimed, caller, message, envelope, reply);
+          if (!sessions.serves(record)) throw new GatewayError("session_not_found");
         }
       }
       whereabouts.forget(id);
@@ -93,57 +102,27 @@ export class Elsewhere {
     }
   }
 
-  /** Carries out what another instance asks. Never rejects. */
-  async receive(from: string, message: RelayMessage): Promise<RelayAnswer> {
-    try {
-      const { sessions, carrier, reception } = this.#parts;
-      if (sessions.mustVerify) await sessions.verify();
-      switch (message.kind) {
-        case "hello":
-          return this.#receiveHello(from, message);
-        case "post":
-          return await this.#receivePost(message);
-        case "seek":
-          return await reception.seek(String(message.head["client"]));
-        case "attach":
-          return this.#receiveAttach(from, message);
-        case "detach":
-          this.#receiveDetach(from, message);
-          return { delivery: "delivered" };
-        case "events":
-          return await carrier.receive(from, message);
-        default:
-          return { delivery: "refused", reason: "bad_request" };
-      }
-    } catch (error) {
-      if (!(error instanceof GatewayError)) this.#parts.log.error({ err: error }, "relayed message failed");
-      return answerTo(error);
-    }
-  }
-
-  /** Asks after the instances that carry our streams now and then: who dies with a stream cannot say so. */
-  beat(now: number): void {
+  /** Ends a session that is not here, for good. Rejects as `expect` does, or when its owner cannot be told. */
+  async end(id: string, caller: string): Promise<void> {
+    const { whereabouts, sessions } = this.#parts;
+    await this.expect(id, caller);
+    const place = (await whereabouts.find(id)) as Place;
     const relay = this.#parts.relay.current;
-    if (relay === undefined || now < this.#askAt) return;
-    this.#askAt = now + 30_000;
-    const peers = new Map([...this.#carried].map(({ peer }) => [peer.instanceId, peer]));
-    for (const peer of peers.values()) {
-      void relay.send(peer, { kind: "hello", head: {}, bodies: [] }, POST_MS).then(({ kind }) => {
-        if (kind !== "dead") return;
-        for (const stream of this.#carried) if (stream.peer.instanceId === peer.instanceId) stream.close();
-      });
+    const { record, owner } = place;
+    whereabouts.forget(id);
+    if (owner === undefined) {
+      const claimed = await this.#claim(record);
+      if (claimed !== undefined) return claimed.close("deleted");
+    } else if (relay !== undefined && owner.relay !== undefined) {
+      const peer: Peer = { instanceId: owner.id, address: owner.relay };
+      const head = { session: id, caller };
+      const { kind } = await relay.send(peer, { kind: "close", head, bodies: [] }, POST_MS);
+      if (kind === "answered") return;
+      throw new GatewayError(kind === "unknown" ? "delivery_unknown" : "owner_unreachable");
     }
-  }
-
-  async #give(
-    session: Session,
-    caller: string | undefined,
-    message: Buffer,
-    envelope: Envelope,
-  ): Promise<void> {
-    if (caller !== undefined && caller !== session.caller) throw new GatewayError("session_not_found");
-    const right = await this.#parts.reception.judgeFirst(session, message, envelope);
-    await right.deliver(message, envelope);
+    const here = sessions.find(id);
+    if (here?.caller === caller) here.close("deleted");
+    else throw new GatewayError("draining");
   }
 
   /** A record that was read before its client was initialized says less than it could. */
@@ -166,18 +145,39 @@ export class Elsewhere {
     owner: Lease,
     caller: string | undefined,
     message: Buffer,
-  ): Promise<"delivered" | "gone" | "draining" | "dead"> {
-    const { startMs, whereabouts, now } = this.#parts;
+    reply: Reply | undefined,
+  ): Promise<Verdict> {
+    const { carrier } = this.#parts;
     const relay = this.#parts.relay.current;
     if (relay === undefined) {
       if (owner.state === "draining") return "draining";
       throw new GatewayError("session_elsewhere");
     }
     if (owner.relay === undefined) throw new GatewayError("owner_unreachable");
-    // The first message waits for its server to be started.
-    const deadlineMs = record.initialize === undefined ? POST_MS + startMs : POST_MS;
     const peer: Peer = { instanceId: owner.id, address: owner.relay };
     const head = { session: record.id, ...(caller === undefined ? {} : { caller }) };
+    if (reply === undefined) return this.#send(record, owner, peer, head, message);
+    const stream = carrier.hold(reply.stream, record.id, peer);
+    let verdict: Verdict | undefined;
+    try {
+      const lane = { lane: reply.lane, stream, address: relay.address };
+      return (verdict = await this.#send(record, owner, peer, { ...head, ...lane }, message));
+    } finally {
+      if (verdict !== "delivered") carrier.release(stream);
+    }
+  }
+
+  async #send(
+    record: SessionRecord,
+    owner: Lease,
+    peer: Peer,
+    head: Record<string, unknown>,
+    message: Buffer,
+  ): Promise<Verdict> {
+    const { startMs, whereabouts, now } = this.#parts;
+    const relay = this.#parts.relay.current as Relay;
+    // The first message waits for its server to be started.
+    const deadlineMs = record.initialize === undefined ? POST_MS + startMs : POST_MS;
     const sentAt = now();
     const outcome = await relay.send(peer, { kind: "post", head, bodies: [message] }, deadlineMs);
     switch (outcome.kind) {
@@ -208,54 +208,4 @@ export class Elsewhere {
     const place = await whereabouts.find(record.id);
     return place?.record.epoch === record.epoch && place.owner?.state !== "draining" ? "dead" : "draining";
   }
-
-  /** Tells which of the streams that the other carries are not ours any more, and which of its own are not here. */
-  #receiveHello(from: string, { head }: RelayMessage): RelayAnswer {
-    const ours = new Set<unknown>();
-    for (const { peer, streamId } of this.#carried) if (peer.instanceId === from) ours.add(streamId);
-    const streams = Array.isArray(head["streams"]) ? (head["streams"] as unknown[]) : [];
-    const held = Array.isArray(head["held"]) ? (head["held"] as unknown[]) : [];
-    const lost = this.#parts.carrier.lost(from, held);
-    return { delivery: "delivered", gone: streams.filter((id) => !ours.has(id)), lost };
-  }
-
-  async #receivePost({ head, bodies }: RelayMessage): Promise<RelayAnswer> {
-    const [message] = bodies;
-    const session = this.#parts.sessions.find(String(head["session"]));
-    if (session === undefined || message === undefined) return { delivery: "gone" };
-    const envelope = scanMessage(message);
-    if (typeof envelope === "string") return { delivery: "refused", reason: envelope };
-    await this.#give(session, head["caller"] as string | undefined, message, envelope);
-    return { delivery: "delivered" };
-  }
-
-  #receiveAttach(from: string, { head }: RelayMessage): RelayAnswer {
-    const { sessions } = this.#parts;
-    const relay = this.#parts.relay.current;
-    const session = sessions.find(String(head["session"]));
-    if (relay === undefined || session?.caller !== head["caller"] || session?.isOpen !== true)
-      return { delivery: "gone" };
-    if (session.isLeaving) return { delivery: "draining" };
-    const stream = new CarriedStream({
-      relay,
-      peer: { instanceId: from, address: String(head["address"]) },
-      streamId: String(head["stream"]),
-      onGone: (gone) => this.#carried.delete(gone),
-    });
-    this.#carried.add(stream);
-    session.attach(stream, head["after"] as number | undefined);
-    return { delivery: "delivered" };
-  }
-
-  #receiveDetach(from: string, { head }: RelayMessage): void {
-    for (const stream of this.#carried) {
-      if (stream.peer.instanceId === from && stream.streamId === head["stream"]) stream.close();
-    }
-  }
-}
-
-function answerTo(error: unknown): RelayAnswer {
-  const reason: Reason = error instanceof GatewayError ? error.reason : "internal";
-  if (reason === "session_not_found") return { delivery: "gone" };
-  return reason === "draining" ? { delivery: "draining" } : { delivery: "refused", reason };
 }

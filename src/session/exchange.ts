@@ -1,5 +1,6 @@
 import { FAULTS, type Reason } from "../errors.ts";
 import { cancelled, errorResponse, onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
+import { locate, sameInAnySpelling, textAt } from "../protocol/splice.ts";
 import { ASK_TOOLS, ASK_TOOLS_ID, Handshake, isOwnId, type Told } from "./handshake.ts";
 import type { Sendable } from "./outbox.ts";
 import { Requests, type Unanswered } from "./requests.ts";
@@ -7,8 +8,10 @@ import type { SessionEnd, SessionParts } from "./session-parts.ts";
 import { SessionLink } from "./session-link.ts";
 
 export interface ExchangeParts extends SessionParts {
-  /** Sends a message to the client. */
-  push(message: Buffer, sendable: Sendable): void;
+  /** Sends a message to the client; with a lane it is about the request that waits there. */
+  push(message: Buffer, sendable: Sendable, lane?: string): void;
+  /** The client waits no more for what this lane was to bring. */
+  leaveLane(lane: string): void;
   /** The client's server was told something that a fresh link must be told as well. */
   tell(told: Told): void;
   /** The server has ended for good. */
@@ -18,6 +21,10 @@ export interface ExchangeParts extends SessionParts {
 /** How long a server may take to tell its tools, in ms. */
 const ASK_TOOLS_MS = 10_000;
 const NOTIFICATION: Sendable = { kind: "notification", id: undefined };
+
+/** What a server says to all of a client, not about one of its requests. */
+const ABOUT_NO_REQUEST =
+  /^notifications\/(?:.*list_changed|resources\/updated|tasks\/status|elicitation\/complete)$/;
 
 /**
  * What client and server have asked each other and not answered yet, over a link that may be replaced. Every request of
@@ -84,20 +91,16 @@ export class Exchange {
   }
 
   /** Gives one message of the client to the server. As `Session.deliver`. */
-  deliver(message: Buffer, envelope: Envelope): Promise<void> | undefined {
+  deliver(message: Buffer, envelope: Envelope, lane?: string): Promise<void> | undefined {
     const line = onOneLine(message);
     switch (envelope.kind) {
       case "response":
         return this.#requests.answer(envelope) ? this.#link.send(line) : undefined;
       case "notification":
-        if (envelope.method === "notifications/cancelled" && envelope.paramsEnd > 0) {
-          const { paramsStart, paramsEnd } = envelope;
-          const id = this.#cancel(message.toString("utf8", paramsStart, paramsEnd));
-          if (id !== undefined) this.#parts.journal?.settled(id);
-        }
+        if (envelope.method === "notifications/cancelled") this.#cancel(message);
         return this.#link.send(line);
       case "request":
-        return this.#request(line, envelope);
+        return this.#request(line, envelope, lane);
     }
   }
 
@@ -106,10 +109,15 @@ export class Exchange {
     if (this.#undecided.length > 0 && now >= this.#decideBy) this.#decide();
     const latest = now - this.#parts.limits.requestTimeoutMs;
     if (this.#progressAt > latest) return;
-    for (const { id } of this.#requests.takeSentBefore(latest)) {
-      this.#fail(id, "upstream_timeout");
-      this.#link.tell(cancelled(id, "timed out at the gateway"));
+    for (const late of this.#requests.takeSentBefore(latest)) {
+      this.#fail(late, "upstream_timeout");
+      this.#link.tell(cancelled(late.id, "timed out at the gateway"));
     }
+  }
+
+  /** Whether this request of the client waits for its answer. */
+  isInFlight(id: string): boolean {
+    return this.#requests.isInFlight(id) || this.#undecided.some((one) => one.id === id);
   }
 
   /** A fresh link must be told this before the client's first message. */
@@ -137,7 +145,7 @@ export class Exchange {
   /** Another conversation begins: nothing of the old one is left. */
   startClean(): void {
     const old = this.#link;
-    for (const unanswered of this.takeUnanswered()) this.#parts.journal?.settled(unanswered.id);
+    for (const { id, lane } of this.takeUnanswered()) this.#parts.journal?.settled(id, lane);
     this.#requests.reset();
     this.#handshake = new Handshake();
     this.#link = this.#createLink();
@@ -154,7 +162,7 @@ export class Exchange {
 
   /** Answers all that the client has asked with a fault. */
   failAll(reason: Reason): void {
-    for (const { id } of this.takeUnanswered()) this.#fail(id, reason);
+    for (const unanswered of this.takeUnanswered()) this.#fail(unanswered, reason);
   }
 
   /** Ends the link. Resolves when nothing of it is left. */
@@ -163,14 +171,15 @@ export class Exchange {
     return this.#link.close();
   }
 
-  #cancel(params: string): string | undefined {
-    const { requestId } = JSON.parse(params) as { requestId?: unknown };
-    const id = JSON.stringify(requestId) as string | undefined;
-    if (id === undefined) return undefined;
-    const undecided = this.#undecided.filter((one) => one.id !== id);
-    const isKnown = undecided.length < this.#undecided.length || this.#requests.forget(id);
-    this.#undecided = undecided;
-    return isKnown ? id : undefined;
+  #cancel(message: Buffer): void {
+    const place = locate(message, ["params", "requestId"]);
+    if (place === undefined) return;
+    const id = sameInAnySpelling(textAt(message, place));
+    const one = this.#undecided.find((undecided) => undecided.id === id) ?? this.#requests.forget(id);
+    if (one === undefined) return;
+    this.#undecided = this.#undecided.filter((undecided) => undecided !== one);
+    this.#parts.journal?.settled(id, one.lane);
+    if (one.lane !== undefined) this.#parts.leaveLane(one.lane);
   }
 
   #decide(): void {
@@ -181,12 +190,12 @@ export class Exchange {
 
   #resolveOne(one: Unanswered): void {
     const { repeatable, journal, now } = this.#parts;
-    if (!repeatable.allows(one)) return this.#fail(one.id, "upstream_restarted");
+    if (!repeatable.allows(one)) return this.#fail(one, "upstream_restarted");
     this.#requests.reenter({ ...one, sentAt: now() });
     this.#link.send(one.message as Buffer)?.catch(() => {
-      if (this.#requests.forget(one.id)) this.#fail(one.id, "upstream_restarted");
+      if (this.#requests.forget(one.id)) this.#fail(one, "upstream_restarted");
     });
-    void journal?.accepted(one.id, one.message as Buffer);
+    void journal?.accepted(one.id, one.message as Buffer, one.lane);
   }
 
   #createLink(): SessionLink {
@@ -208,19 +217,19 @@ export class Exchange {
     return link;
   }
 
-  #request(line: Buffer, envelope: Envelope): Promise<void> | undefined {
+  #request(line: Buffer, envelope: Envelope, lane?: string): Promise<void> | undefined {
     const { journal, tell, now } = this.#parts;
-    const entered = this.#requests.enter(envelope, line, now());
+    const entered = this.#requests.enter(envelope, line, now(), lane);
     const given = () => {
       if (this.#handshake.note(envelope, line)) tell(this.#handshake.told);
     };
     const failed = (error: unknown) => {
       this.#requests.leave(entered);
-      journal?.settled(envelope.id as string);
+      journal?.settled(entered.id, lane);
       throw error;
     };
     const sent = this.#link.send(line)?.then(given, failed);
-    const kept = journal?.accepted(envelope.id as string, line);
+    const kept = journal?.accepted(entered.id, line, lane);
     if (sent === undefined) given();
     return sent === undefined || kept === undefined ? (sent ?? kept) : sent.then(() => kept);
   }
@@ -230,17 +239,28 @@ export class Exchange {
     const envelope = scanMessage(message);
     if (typeof envelope === "string") return this.#drop(envelope);
     this.#heardAt = this.#parts.now();
+    let lane: string | undefined;
     if (envelope.kind === "response") {
       const asked = this.#requests.settle(envelope);
       if (asked === undefined) return this.#receiveUnasked(message, envelope);
       if (asked.method === "tools/list" && !envelope.failed) this.#parts.repeatable.learn(message);
-      this.#parts.journal?.settled(asked.id);
-    } else if (envelope.kind === "request") {
-      this.#requests.ask(envelope);
-    } else if (envelope.method === "notifications/progress") {
-      this.#progressAt = this.#heardAt;
+      this.#parts.journal?.settled(asked.id, asked.lane);
+      ({ lane } = asked);
+    } else {
+      if (envelope.kind === "request") this.#requests.ask(envelope);
+      else if (envelope.method === "notifications/progress") this.#progressAt = this.#heardAt;
+      if (this.#parts.transport === "streamable") lane = this.#laneOf(message, envelope);
     }
-    this.#parts.push(onOneLine(message), envelope);
+    this.#parts.push(onOneLine(message), envelope, lane);
+  }
+
+  /** The lane of the request that a message of the server is about, as far as that can be told. */
+  #laneOf(message: Buffer, { method }: Envelope): string | undefined {
+    if (method === "notifications/progress") {
+      const token = locate(message, ["params", "progressToken"]);
+      return token && this.#requests.laneOfProgress(textAt(message, token));
+    }
+    return ABOUT_NO_REQUEST.test(method as string) ? undefined : this.#requests.newestLane;
   }
 
   /** An answer to nothing that the client has asked: perhaps the gateway has. */
@@ -268,9 +288,9 @@ export class Exchange {
     }
   }
 
-  #fail(id: string, reason: Reason): void {
+  #fail({ id, lane }: Unanswered, reason: Reason): void {
     const { rpcCode, message } = FAULTS[reason];
-    this.#parts.push(errorResponse(id, rpcCode, message, reason), { kind: "response", id });
-    this.#parts.journal?.settled(id);
+    this.#parts.push(errorResponse(id, rpcCode, message, reason), { kind: "response", id }, lane);
+    this.#parts.journal?.settled(id, lane);
   }
 }

@@ -4,6 +4,8 @@ import { createHash } from "node:crypto";
 export interface Visitor {
   /** The caller's name. */
   caller: string;
+  /** Name of the MCP server that it wants. */
+  server: string;
   userAgent: string;
   address: string;
   /** What the client calls itself, when it does. */
@@ -14,7 +16,7 @@ export interface Visitor {
  * What a client is recognised by when it comes back: the name it gives itself, else its program and address. Always
  * within one caller and one server, so that nobody is ever taken for another caller's client.
  */
-export function fingerprint({ caller, userAgent, address, clientId }: Visitor, server: string): string {
+export function fingerprint({ caller, server, userAgent, address, clientId }: Visitor): string {
   const marks = clientId === undefined ? [userAgent, address] : [clientId];
   return createHash("sha256")
     .update(JSON.stringify([caller, server, ...marks]))

@@ -20,9 +20,22 @@ export interface HandOverParts {
   signal: AbortSignal;
 }
 
+/** Over how long sessions are handed over, at most, in ms. */
+const MAX_SPREAD_MS = 3000;
 /** How long a stream may take to hand out its last bytes. */
 const STREAM_END_MS = 2000;
 const LOOK_MS = 10;
+
+/** Hands over every session that can outlive this instance. Never rejects. */
+export async function handOverAll(parts: Omit<HandOverParts, "spreadMs">): Promise<void> {
+  // A claim that was under way adds one more after the first look.
+  for (let look = 0; look < 2; look += 1) {
+    const durable = [...parts.index].filter((session) => session.isDurable);
+    // Clients that all came back at once would be a storm of their own.
+    const spreadMs = Math.min(MAX_SPREAD_MS, durable.length * 5);
+    await Promise.all(durable.map((session) => handOver(session, { ...parts, spreadMs })));
+  }
+}
 
 /**
  * Hands a session to whichever instance its client reaches next: waits for a quiet moment, ends the stream, and leaves

@@ -1,20 +1,20 @@
 import { scanMessage } from "../protocol/json-rpc.ts";
 import type { JournalChange, SessionStore } from "../session-store/session-store.ts";
 import type { Log } from "../log.ts";
+import { isId } from "./lane-id.ts";
 import type { Inheritance } from "./session-parts.ts";
-import type { Sent } from "./outbox.ts";
 import type { Unanswered } from "./requests.ts";
 
 /** Where one session's accepted requests and waiting messages are kept beyond its owner. */
 export interface SessionJournal {
-  /** A request was accepted. Resolves when the store has it, or cannot have it. */
-  accepted(id: string, message: Buffer): Promise<void>;
+  /** A request was accepted, whose answer goes to this lane. Resolves when the store has it, or cannot have it. */
+  accepted(id: string, message: Buffer, lane?: string): Promise<void>;
   /** It was answered, or will not be. It is kept for a moment, since the answer may be lost with this instance. */
-  settled(id: string): void;
-  /** A message waits for the client. */
-  kept(sequence: number, message: Buffer): void;
+  settled(id: string, lane?: string): void;
+  /** A message waits for the client, in this lane. */
+  kept(sequence: number, message: Buffer, lane?: string): void;
   /** The client's socket took it. */
-  dropped(sequence: number): void;
+  dropped(sequence: number, lane?: string): void;
   /** The session is over here. What it has is left for the next owner with `isLeft`, else removed. */
   end(isLeft: boolean): void;
 }
@@ -27,8 +27,9 @@ const STAY_MS = 1000;
 const MAX_TAKEN_BACK = 1000;
 const MAX_TAKEN_BACK_BYTES = 64 * 1024;
 
-const requestName = (id: string): string => `r:${id}`;
-const messageName = (sequence: number): string => `m:${sequence}`;
+/** Names of entries: what it is, its lane if it has one, and which. A lane's name has no `:`. */
+const requestName = (id: string, lane = ""): string => `r${lane}:${id}`;
+const messageName = (sequence: number, lane = ""): string => `m${lane}:${sequence}`;
 
 /** Everything of one session that the store does not have yet. */
 interface Pending {
@@ -72,8 +73,8 @@ export class Journals {
       this.#soon();
     };
     return {
-      accepted: (id, message) => {
-        const name = requestName(id);
+      accepted: (id, message, lane) => {
+        const name = requestName(id, lane);
         // The same id again: what is to be removed is the request before.
         const before = this.#leaving.findIndex((one) => one.key === key && one.name === name);
         if (before >= 0) this.#leaving.splice(before, 1);
@@ -83,16 +84,16 @@ export class Journals {
           void this.#fly();
         });
       },
-      settled: (id) => {
-        const name = requestName(id);
+      settled: (id, lane) => {
+        const name = requestName(id, lane);
         this.#leaving.push({ name, key, at: performance.now() + STAY_MS, drop: () => drop(name) });
         this.#soon();
       },
-      kept: (sequence, message) => {
-        put(messageName(sequence), message);
+      kept: (sequence, message, lane) => {
+        put(messageName(sequence, lane), message);
         this.#soon();
       },
-      dropped: (sequence) => drop(messageName(sequence)),
+      dropped: (sequence, lane) => drop(messageName(sequence, lane)),
       end: (isLeft) => {
         key.isOver = true;
         if (isLeft) return;
@@ -179,41 +180,42 @@ interface SessionJournalKey {
 /** A journal's entries for what an owner leaves behind. */
 export function encodeInheritance({ messages, unanswered }: Inheritance): Map<string, Buffer> {
   const entries = new Map<string, Buffer>();
-  for (const { sequence, message } of messages) entries.set(messageName(sequence), message);
-  for (const { id, message } of unanswered) entries.set(requestName(id), message ?? Buffer.alloc(0));
+  for (const { sequence, message, lane } of messages) entries.set(messageName(sequence, lane), message);
+  for (const { id, message, lane } of unanswered)
+    entries.set(requestName(id, lane), message ?? Buffer.alloc(0));
   return entries;
 }
 
 /** The same, read. What cannot be read is left out. */
 export function decodeInheritance(entries: ReadonlyMap<string, Buffer>): Inheritance {
-  const messages: Sent[] = [];
+  const messages: Inheritance["messages"][number][] = [];
   const unanswered: Unanswered[] = [];
   for (const [name, bytes] of entries) {
-    const rest = name.slice(2);
-    if (name.startsWith("m:")) {
+    const colon = name.indexOf(":");
+    const rest = name.slice(colon + 1);
+    const lane = colon > 1 ? { lane: name.slice(1, colon) } : {};
+    if (colon > 0 && name.startsWith("m")) {
       const envelope = scanMessage(bytes);
       if (typeof envelope === "string" || !Number.isSafeInteger(Number(rest))) continue;
       const { kind, id } = envelope;
-      messages.push({ sequence: Number(rest), message: bytes, kind, id, takenAt: Infinity, taken: 0 });
-    } else if (name.startsWith("r:")) {
+      messages.push({
+        sequence: Number(rest),
+        message: bytes,
+        kind,
+        id,
+        takenAt: Infinity,
+        taken: 0,
+        ...lane,
+      });
+    } else if (colon > 0 && name.startsWith("r")) {
       if (!isId(rest)) continue;
       const envelope = scanMessage(bytes);
       const isWhole = typeof envelope !== "string" && envelope.kind === "request" && envelope.id === rest;
       const method = isWhole ? (envelope.method as string) : "";
-      unanswered.push({ id: rest, method, sentAt: 0, message: isWhole ? bytes : undefined });
+      unanswered.push({ id: rest, method, sentAt: 0, message: isWhole ? bytes : undefined, ...lane });
     }
   }
   messages.sort((one, other) => one.sequence - other.sequence);
   const answered = new Set(messages.flatMap(({ kind, id }) => (kind === "response" ? [id] : [])));
   return { messages, unanswered: unanswered.filter(({ id }) => !answered.has(id)) };
-}
-
-/** Whether this is an id as JSON text: it goes into an answer as it is. */
-function isId(text: string): boolean {
-  try {
-    const id: unknown = JSON.parse(text);
-    return typeof id === "string" || Number.isInteger(id);
-  } catch {
-    return false;
-  }
 }

@@ -1,18 +1,14 @@
 import type { Envelope } from "../protocol/json-rpc.ts";
+import type { Backlog } from "./backlog.ts";
 import type { ClientStream } from "./client-stream.ts";
 
 export interface OutboxParts {
-  /** Above this many waiting bytes `onFull` is called, and below half of it `onRoom`. */
-  pauseBytes: number;
-  /** Above this many waiting bytes `onOverflow` is called. */
-  maxBytes: number;
-  /** Sequence number of the last message that an earlier owner may have sent. */
-  startsAfter: number;
+  /** Counts what waits, here and in the client's other outboxes. */
+  backlog: Backlog;
+  /** The sequence number that was given last, by any of them. */
+  numbers: { last: number };
   /** Monotonic time in ms. */
   now: () => number;
-  onFull(): void;
-  onRoom(): void;
-  onOverflow(): void;
 }
 
 /** What the outbox must know of a message to judge whether it may be sent a second time. */
@@ -47,14 +43,11 @@ export class Outbox {
   #written = 0;
   #waitingBytes = 0;
   #keptBytes = 0;
-  #sequence: number;
-  #isFull = false;
   #isEnding = false;
   #blockedSince: number | undefined;
 
   constructor(parts: OutboxParts) {
     this.#parts = parts;
-    this.#sequence = parts.startsAfter;
   }
 
   /** The stream that messages go to. */
@@ -82,58 +75,65 @@ export class Outbox {
     return this.#entries.slice(this.#taken);
   }
 
+  /** The sequence number before that of the first message that no socket has taken. */
+  get takenUpTo(): number {
+    const next = this.#entries[this.#taken];
+    return next === undefined ? this.#parts.numbers.last : next.sequence - 1;
+  }
+
   /**
    * Goes on with another stream. What no socket has taken goes out first, in order. Of what one took, the messages
    * after `after` are repeated when the client says so (its `Last-Event-ID`), else those that `repeats` allows.
    */
   attach(stream: ClientStream, after: number | undefined, repeats: (sent: Sent) => boolean): void {
-    const isKnown = after !== undefined && after <= this.#sequence;
+    const isKnown = after !== undefined && after <= this.#parts.numbers.last;
     const rest = this.#entries
       .slice(this.#head)
       .filter((sent) => (isKnown ? sent.sequence > after : sent.takenAt === Infinity || repeats(sent)));
     for (const sent of rest) sent.takenAt = Infinity;
     this.#entries = rest;
     this.#head = this.#taken = this.#written = this.#keptBytes = 0;
-    this.#waitingBytes = rest.reduce((sum, sent) => sum + sent.message.length, 0);
+    this.#wait(rest.reduce((sum, sent) => sum + sent.message.length, 0) - this.#waitingBytes);
     this.#stream = stream;
     this.#isEnding = false;
     this.resume();
   }
 
-  /** The stream is over; what comes from now on waits. */
-  detach(): void {
+  /** The stream is over; what comes from now on waits. With `keeps` the client says itself what it has had. */
+  detach({ keeps = false } = {}): void {
     // One that we ended ourselves, with all taken, has brought everything before its end.
-    if (this.#isEnding && this.#taken === this.#written) this.#forgetKept();
+    if (!keeps && this.#isEnding && this.#taken === this.#written) this.#forgetKept();
     this.#isEnding = false;
     this.#stream = undefined;
     this.#blockedSince = undefined;
     while (this.#written > this.#taken) {
       this.#written -= 1;
-      this.#waitingBytes += (this.#entries[this.#written] as Sent).message.length;
+      this.#wait((this.#entries[this.#written] as Sent).message.length);
     }
-    this.#judgeRoom();
+    this.#parts.backlog.judge();
   }
 
   /** Takes over what an earlier owner of the session could not send, oldest first. */
   restore(sent: readonly Sent[]): void {
+    const { numbers } = this.#parts;
     for (const one of sent) {
-      this.#sequence = Math.max(this.#sequence, one.sequence);
+      numbers.last = Math.max(numbers.last, one.sequence);
       this.#entries.push(one);
-      this.#waitingBytes += one.message.length;
+      this.#wait(one.message.length);
     }
   }
 
   /** Sends one message, on one line, to the client. The sequence number that it got. */
   push(message: Buffer, { kind, id }: Sendable): number {
-    this.#sequence += 1;
-    const sent = { sequence: this.#sequence, message, kind, id, takenAt: Infinity, taken: 0 };
+    const { numbers, backlog } = this.#parts;
+    numbers.last += 1;
+    const sent = { sequence: numbers.last, message, kind, id, takenAt: Infinity, taken: 0 };
     const goesOut = this.#canWrite() && this.#written === this.#entries.length;
     this.#entries.push(sent);
     if (goesOut) this.#write(sent);
     else {
       this.#waitingBytes += message.length;
-      if (this.#waitingBytes > this.#parts.maxBytes) this.#parts.onOverflow();
-      else this.#judgeRoom();
+      backlog.add(message.length);
     }
     return sent.sequence;
   }
@@ -162,7 +162,7 @@ export class Outbox {
   resume(): void {
     this.#blockedSince = undefined;
     while (this.#canWrite() && this.#written < this.#entries.length) this.#writeNext();
-    this.#judgeRoom();
+    this.#parts.backlog.judge();
   }
 
   /** Writes the heartbeat, unless the stream stands still: a comment behind a jam proves nothing. */
@@ -171,7 +171,7 @@ export class Outbox {
   }
 
   /** Ends the stream after what was written; what comes until the next one waits. */
-  rest(retryMs: number): void {
+  rest(retryMs?: number): void {
     if (this.#stream === undefined || this.#isEnding) return;
     this.#isEnding = true;
     this.#stream.end(retryMs);
@@ -195,8 +195,14 @@ export class Outbox {
   /** Forgets every message: another conversation begins. */
   clear(): void {
     this.#entries = [];
-    this.#head = this.#taken = this.#written = this.#keptBytes = this.#waitingBytes = 0;
-    this.#judgeRoom();
+    this.#head = this.#taken = this.#written = this.#keptBytes = 0;
+    this.#wait(-this.#waitingBytes);
+    this.#parts.backlog.judge();
+  }
+
+  #wait(bytes: number): void {
+    this.#waitingBytes += bytes;
+    this.#parts.backlog.change(bytes);
   }
 
   #canWrite(): boolean {
@@ -205,7 +211,7 @@ export class Outbox {
 
   #writeNext(): void {
     const sent = this.#entries[this.#written] as Sent;
-    this.#waitingBytes -= sent.message.length;
+    this.#wait(-sent.message.length);
     this.#write(sent);
   }
 
@@ -215,7 +221,7 @@ export class Outbox {
   }
 
   #isKeptTooMuch(): boolean {
-    return this.#keptBytes > this.#parts.pauseBytes && this.#taken - this.#head > 1;
+    return this.#keptBytes > this.#parts.backlog.pauseBytes && this.#taken - this.#head > 1;
   }
 
   #forgetKept(): void {
@@ -231,15 +237,5 @@ export class Outbox {
     this.#taken -= this.#head;
     this.#written -= this.#head;
     this.#head = 0;
-  }
-
-  #judgeRoom(): void {
-    if (!this.#isFull && this.#waitingBytes > this.#parts.pauseBytes) {
-      this.#isFull = true;
-      this.#parts.onFull();
-    } else if (this.#isFull && this.#waitingBytes < this.#parts.pauseBytes / 2) {
-      this.#isFull = false;
-      this.#parts.onRoom();
-    }
   }
 }

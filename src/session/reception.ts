@@ -7,7 +7,7 @@ import type { Claims } from "./claims.ts";
 import type { Visitor } from "./fingerprint.ts";
 import type { Told } from "./handshake.ts";
 import { onlyOne, Search, type Found } from "./search.ts";
-import type { Session } from "./session.ts";
+import type { Reply, Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Whereabouts } from "./whereabouts.ts";
 
@@ -100,6 +100,23 @@ export class Reception {
     }
   }
 
+  /**
+   * The session of this id, wherever it is; one whose owner is dead is claimed. Undefined when it cannot be had now.
+   * Never rejects.
+   */
+  async findById(id: string, caller: string): Promise<Found | undefined> {
+    try {
+      for (let look = 0; look < MAX_LOOKS; look += 1) {
+        const found = await this.#search.byId(id, caller);
+        if (found !== "claimed") return found === "later" ? undefined : found;
+      }
+    } catch (error) {
+      if (!(error instanceof GatewayError))
+        this.#parts.log.error({ err: error }, "looking for a session failed");
+    }
+    return undefined;
+  }
+
   /** What a fresh link must be told for a client that was initialized before, as far as anybody knows. Never rejects. */
   async recall(visitor: Visitor, protocolVersion: string | undefined): Promise<Told | undefined> {
     const { sessions, store } = this.#parts;
@@ -134,6 +151,22 @@ export class Reception {
     const told = await this.recall(visitor, undefined);
     if (told !== undefined && !session.hasBegun) session.introduce(told);
     return session;
+  }
+
+  /**
+   * Gives a message to the session that it is for, which may turn out to be another. `caller` is undefined when the
+   * session's token was shown. Rejects as `Session.deliver` does, and with `session_not_found` for another caller's.
+   */
+  async give(
+    session: Session,
+    caller: string | undefined,
+    message: Buffer,
+    envelope: Envelope,
+    reply?: Reply,
+  ): Promise<void> {
+    if (caller !== undefined && caller !== session.caller) throw new GatewayError("session_not_found");
+    const right = await this.judgeFirst(session, message, envelope);
+    await right.deliver(message, envelope, reply);
   }
 
   #countHere(visitor: Visitor): number {

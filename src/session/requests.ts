@@ -1,10 +1,13 @@
 import { GatewayError } from "../errors.ts";
 import type { Envelope } from "../protocol/json-rpc.ts";
+import { locate, sameInAnySpelling, textAt } from "../protocol/splice.ts";
 
 /** Requests of the server whose answers are awaited; older ones are forgotten, and their answers dropped. */
 const MAX_ASKED = 1000;
 /** A larger request is not kept while it is unanswered, so it cannot be sent a second time. */
 const MAX_KEPT_BYTES = 64 * 1024;
+
+const PROGRESS_TOKEN = ["params", "_meta", "progressToken"];
 
 /** A request of the client that has no answer yet. */
 export interface Unanswered {
@@ -15,6 +18,8 @@ export interface Unanswered {
   readonly sentAt: number;
   /** The request itself, on one line, unless it was too large to keep. */
   readonly message: Buffer | undefined;
+  /** Where its answer goes, when not with everything else. */
+  readonly lane?: string | undefined;
 }
 
 /** The requests of one session that have no answer yet, of both sides. */
@@ -48,7 +53,7 @@ export class Requests {
   }
 
   /** Enters a request of the client, for `leave`. Throws the fault for which it may not be sent. */
-  enter({ id, method }: Envelope, message: Buffer, now: number): Unanswered {
+  enter({ id, method }: Envelope, message: Buffer, now: number, lane?: string): Unanswered {
     if (this.#inFlight.has(id as string)) throw new GatewayError("duplicate_id");
     if (this.#inFlight.size >= this.#limit) throw new GatewayError("too_many_in_flight");
     if (method === "initialize") {
@@ -57,7 +62,7 @@ export class Requests {
       this.#initializeId = id;
     }
     const kept = message.length <= MAX_KEPT_BYTES ? message : undefined;
-    const entered = { id: id as string, method: method as string, sentAt: now, message: kept };
+    const entered = { id: id as string, method: method as string, sentAt: now, message: kept, lane };
     this.reenter(entered);
     return entered;
   }
@@ -85,9 +90,34 @@ export class Requests {
     return unanswered;
   }
 
-  /** Whether this request was in flight; it is no more. One that is cancelled is not answered, and must not count for ever. */
-  forget(id: string): boolean {
-    return this.#inFlight.delete(id);
+  /** The request of this id, which is in flight no more. One that is cancelled is not answered, and must not count for ever. */
+  forget(id: string): Unanswered | undefined {
+    const unanswered = this.#inFlight.get(id);
+    this.#inFlight.delete(id);
+    return unanswered;
+  }
+
+  /** Whether this request is in flight. */
+  isInFlight(id: string): boolean {
+    return this.#inFlight.has(id);
+  }
+
+  /** The lane of the request that was sent last, of those in flight. */
+  get newestLane(): string | undefined {
+    let newest: Unanswered | undefined;
+    for (newest of this.#inFlight.values());
+    return newest?.lane;
+  }
+
+  /** The lane of the request that asked for progress under this token, given as JSON text. */
+  laneOfProgress(token: string): string | undefined {
+    if (this.#inFlight.size <= 1) return this.newestLane;
+    const wanted = sameInAnySpelling(token);
+    for (const { message, lane } of this.#inFlight.values()) {
+      const place = message && locate(message, PROGRESS_TOKEN);
+      if (place && sameInAnySpelling(textAt(message, place)) === wanted) return lane;
+    }
+    return undefined;
   }
 
   /** Removes and hands out the requests that were sent before `time`. */

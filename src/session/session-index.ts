@@ -12,16 +12,10 @@ interface Listed {
 
 /** The open sessions of this instance, found by id, by client and by caller. */
 export class SessionIndex {
-  readonly #server: string;
   readonly #byId = new Map<string, Listed>();
   readonly #aliases = new Map<string, Listed>();
   readonly #byClient = new Map<string, Set<Session>>();
   readonly #perCaller = new Map<string, number>();
-
-  /** @param server name of the MCP server behind. */
-  constructor(server: string) {
-    this.#server = server;
-  }
 
   get size(): number {
     return this.#byId.size;
@@ -43,7 +37,7 @@ export class SessionIndex {
   /** What the client of a session, or a visitor, is recognised by. */
   fingerprintOf(one: Session | Visitor): string {
     if ("id" in one) return this.#byId.get(one.id)?.fingerprint ?? "";
-    return fingerprint(one, this.#server);
+    return fingerprint(one);
   }
 
   visitorOf(session: Session): Visitor | undefined {
@@ -70,6 +64,8 @@ export class SessionIndex {
     const mark = this.fingerprintOf(visitor);
     this.#byId.set(session.id, { session, visitor, fingerprint: mark, aliases: [] });
     this.#perCaller.set(session.caller, this.countOf(session.caller) + 1);
+    // A client of Streamable HTTP names its session itself, and is not looked for.
+    if (session.transport === "streamable") return;
     const ofClient = this.#byClient.get(mark);
     if (ofClient === undefined) this.#byClient.set(mark, new Set([session]));
     else ofClient.add(session);

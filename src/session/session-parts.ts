@@ -1,4 +1,5 @@
 import type { Log } from "../log.ts";
+import type { SessionRecord } from "../session-store/session-store.ts";
 import type { LinkEnd, Upstream } from "../upstream/upstream.ts";
 import type { Told } from "./handshake.ts";
 import type { SessionJournal } from "./journal.ts";
@@ -38,6 +39,8 @@ export interface SessionLimits {
 /** Why a session ended. */
 export type SessionEnd =
   | "client_gone"
+  | "deleted"
+  | "server_changed"
   | "slow_reader"
   | "idle"
   | "no_first_message"
@@ -50,7 +53,7 @@ export type SessionEnd =
 /** What an earlier owner of a session left for the next. */
 export interface Inheritance {
   /** Messages that no socket took, oldest first. */
-  messages: readonly Sent[];
+  messages: readonly (Sent & { lane?: string })[];
   unanswered: readonly Unanswered[];
 }
 
@@ -60,6 +63,9 @@ export interface SessionParts {
   epoch: number;
   /** Name of the caller whose key opened it. */
   caller: string;
+  /** Name of the MCP server behind. */
+  server: string;
+  transport: SessionRecord["transport"];
   upstream: Upstream;
   limits: SessionLimits;
   /** What the server must be told, when the client told it to an earlier link. */

@@ -2,14 +2,15 @@ import { randomUUID } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { SessionRecord, SessionStore } from "../session-store/session-store.ts";
-import type { Upstream } from "../upstream/upstream.ts";
 import type { Visitor } from "./fingerprint.ts";
-import { handOver } from "./hand-over.ts";
+import { handOverAll } from "./hand-over.ts";
 import type { Told } from "./handshake.ts";
 import { InstanceLease } from "./instance-lease.ts";
 import { Journals } from "./journal.ts";
+import { newRecord, toldOf, visitorOf } from "./new-record.ts";
 import { Records } from "./records.ts";
 import { Repeatable } from "./repeatable.ts";
+import type { Servers } from "./servers.ts";
 import { SessionIndex } from "./session-index.ts";
 import type { Inheritance, SessionEnd, SessionLimits } from "./session-parts.ts";
 import { Session } from "./session.ts";
@@ -19,7 +20,7 @@ import { Trust } from "./trust.ts";
 export interface SessionsParts {
   instanceId: string;
   store: SessionStore;
-  upstream: Upstream;
+  servers: Servers;
   /** Sessions that this instance holds at most. */
   maxSessions: number;
   /** Sessions that one caller has on this instance at most. */
@@ -36,8 +37,11 @@ export interface SessionsParts {
   now?: () => number;
 }
 
-/** Over how long sessions are handed over, at most, in ms. */
-const MAX_SPREAD_MS = 3000;
+export interface OpenOptions {
+  isReturning?: boolean;
+  transport?: SessionRecord["transport"];
+  told?: Told | undefined;
+}
 
 /** This instance's sessions: opens and finds them, keeps their records and streams alive, ends them or hands them over. */
 export class Sessions {
@@ -51,13 +55,14 @@ export class Sessions {
   readonly #lease: InstanceLease;
   readonly #trust: Trust;
   readonly #journals: Journals;
-  readonly #repeatable = new Repeatable();
+  /** By server. */
+  readonly #repeatable = new Map<string, Repeatable>();
   #isDraining = false;
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
     this.#now = parts.now ?? (() => performance.now());
-    this.index = new SessionIndex(parts.upstream.name);
+    this.index = new SessionIndex();
     this.traces = new Traces({ ...parts, now: this.#now });
     this.#lease = new InstanceLease(parts.store, parts.instanceId, parts.log);
     this.#journals = new Journals(parts);
@@ -96,60 +101,49 @@ export class Sessions {
     return this.index.find(id);
   }
 
+  /** Whether a session of this caller with this server can be here. */
+  serves({ server, caller }: Pick<SessionRecord, "server" | "caller">): boolean {
+    return this.#parts.servers.upstreamFor(server, caller) !== undefined;
+  }
+
   /**
-   * Opens a session. Throws `draining`, `overloaded` or `too_many_sessions`. A client that comes back may go beyond the
-   * limits, since a refusal would end it for good, but not twice as far; `told` is what its server must be told then.
+   * Opens a session. Throws `draining`, `overloaded`, `too_many_sessions`, or `not_found` for a server that the caller
+   * may not use. A client that comes back may go beyond the limits, since a refusal would end it for good, but not twice
+   * as far; `told` is what its server must be told then.
    */
-  open(
-    visitor: Visitor,
-    { isReturning = false, told }: { isReturning?: boolean; told?: Told } = {},
-  ): Session {
+  open(visitor: Visitor, { isReturning = false, transport = "sse", told }: OpenOptions = {}): Session {
     if (this.#isDraining) throw new GatewayError("draining");
     this.#makeRoom(visitor.caller, isReturning ? 2 : 1);
-    const { caller, userAgent, address } = visitor;
     const id = randomUUID();
-    const session = this.#create(id, 1, visitor, told);
-    this.#records.add({
-      v: 1,
-      id,
-      owner: this.#parts.instanceId,
-      epoch: 1,
-      caller,
-      server: this.#parts.upstream.name,
-      transport: "sse",
-      createdAt: new Date().toISOString(),
-      client: {
-        userAgent,
-        address,
-        ...(visitor.clientId === undefined ? {} : { clientId: visitor.clientId }),
-      },
-      ...told,
-    });
-    if (told !== undefined) this.traces.note(session, this.index.fingerprintOf(session), told);
-    this.#parts.log.info({ event: "session_opened", session: id, caller, address }, "session opened");
+    const session = this.#create(id, 1, visitor, transport, told);
+    this.#records.add(newRecord({ id, owner: this.#parts.instanceId, visitor, transport, told }));
+    if (told !== undefined) this.#trace(session, told);
+    const { caller, server, address } = visitor;
+    const event = { event: "session_opened", session: id, caller, server, transport, address };
+    this.#parts.log.info(event, "session opened");
     return session;
   }
 
   /** Goes on with a session that this instance has claimed: `record` is what the store holds now. */
   resume(record: SessionRecord, inheritance: Inheritance): Session {
-    const { id, epoch, caller, client, initialize, logLevel, subscriptions } = record;
-    const told: Told = {
-      ...(initialize === undefined ? {} : { initialize }),
-      ...(logLevel === undefined ? {} : { logLevel }),
-      ...(subscriptions === undefined ? {} : { subscriptions }),
-    };
-    const visitor: Visitor = { caller, clientId: undefined, ...client };
+    const { id, epoch, caller, transport } = record;
+    const told = toldOf(record);
     this.#records.takeOver(record);
-    const session = this.#create(id, epoch, visitor, told);
-    this.traces.note(session, this.index.fingerprintOf(session), told);
+    const session = this.#create(id, epoch, visitorOf(record), transport, told);
+    this.#trace(session, told);
     session.inherit(inheritance);
-    const { messages, unanswered } = inheritance;
-    const left = { messages: messages.length, unanswered: unanswered.length };
-    this.#parts.log.info(
-      { event: "session_claimed", session: id, caller, epoch, ...left },
-      "session claimed",
-    );
+    const messages = inheritance.messages.length;
+    const unanswered = inheritance.unanswered.length;
+    const event = { event: "session_claimed", session: id, caller, epoch, messages, unanswered };
+    this.#parts.log.info(event, "session claimed");
     return session;
+  }
+
+  /** Ends the sessions with servers that are configured otherwise now, or not any more. */
+  closeServers(names: readonly string[]): void {
+    for (const session of this.index)
+      if (names.includes(session.server)) session.close("server_changed", this.#parts.retryMs());
+    for (const name of names) this.#repeatable.delete(name);
   }
 
   /**
@@ -216,22 +210,9 @@ export class Sessions {
   async drain(signal: AbortSignal): Promise<void> {
     this.#isDraining = true;
     const { store, limits, log } = this.#parts;
-    const parts = {
-      store,
-      records: this.#records,
-      journals: this.#journals,
-      index: this.index,
-      ttlMs: limits.orphanMs,
-      log,
-      signal,
-    };
-    // A claim that was under way adds one more after the first look.
-    for (let look = 0; look < 2 && this.handsOver; look += 1) {
-      const durable = [...this.index].filter((session) => session.isDurable);
-      // Clients that all came back at once would be a storm of their own.
-      const spreadMs = Math.min(MAX_SPREAD_MS, durable.length * 5);
-      await Promise.all(durable.map((session) => handOver(session, { ...parts, spreadMs })));
-    }
+    const { index } = this;
+    const parts = { store, records: this.#records, journals: this.#journals, index, log, signal };
+    if (this.handsOver) await handOverAll({ ...parts, ttlMs: limits.orphanMs });
     while (this.inFlight > 0 && !signal.aborted) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -257,16 +238,26 @@ export class Sessions {
       throw new GatewayError("too_many_sessions");
   }
 
-  #create(id: string, epoch: number, visitor: Visitor, told: Told | undefined): Session {
-    const { upstream, limits, log, retryMs, durability } = this.#parts;
+  #create(
+    id: string,
+    epoch: number,
+    visitor: Visitor,
+    transport: SessionRecord["transport"],
+    told: Told | undefined,
+  ): Session {
+    const { servers, limits, log, retryMs, durability } = this.#parts;
+    const upstream = servers.upstreamFor(visitor.server, visitor.caller);
+    if (upstream === undefined) throw new GatewayError("not_found");
     const session = new Session({
       id,
       epoch,
       caller: visitor.caller,
+      server: visitor.server,
+      transport,
       upstream,
       limits,
       ...(told === undefined ? {} : { told }),
-      repeatable: this.#repeatable,
+      repeatable: this.#repeatableOf(visitor.server),
       journal: durability === "store" ? this.#journals.open(id, epoch) : undefined,
       log,
       now: this.#now,
@@ -275,12 +266,23 @@ export class Sessions {
       onTold: (one, news) => {
         // What an earlier conversation told is not in the news, and must not stay in the record.
         this.#records.update(id, { logLevel: undefined, subscriptions: undefined, ...news });
-        this.traces.note(one, this.index.fingerprintOf(one), news);
+        this.#trace(one, news);
       },
       onEnd: (ended, end, left) => this.#ended(ended, end, left),
     });
     this.index.add(session, visitor);
     return session;
+  }
+
+  /** A client of Streamable HTTP names its session itself, and need not be recognised. */
+  #trace(session: Session, told: Told): void {
+    if (session.transport === "sse") this.traces.note(session, this.index.fingerprintOf(session), told);
+  }
+
+  #repeatableOf(server: string): Repeatable {
+    const known = this.#repeatable.get(server) ?? new Repeatable();
+    this.#repeatable.set(server, known);
+    return known;
   }
 
   #ended(session: Session, end: SessionEnd, left: Promise<void>): void {

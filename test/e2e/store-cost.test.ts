@@ -8,7 +8,7 @@ import { createDemoServer } from "../../src/upstream/demo-server.ts";
 import { eventually } from "../support/eventually.ts";
 import { startRedis, type RedisUnderTest } from "../support/redis-server.ts";
 import { startUpstash, type UpstashUnderTest } from "../support/upstash-server.ts";
-import { LIMITS, silent } from "../session/scripted.ts";
+import { LIMITS, onlyServer, silent } from "../session/scripted.ts";
 
 const HOUR_SECONDS = 3600;
 const SESSIONS = 10;
@@ -51,7 +51,9 @@ describe("what idle sessions cost on Upstash in an hour", () => {
     const sessions = new Sessions({
       instanceId: "i-cost",
       store,
-      upstream: createBuiltinUpstream({ name: "default", createServer: createDemoServer, log: silent }),
+      servers: onlyServer(
+        createBuiltinUpstream({ name: "default", createServer: createDemoServer, log: silent }),
+      ),
       maxSessions: count,
       maxSessionsPerCaller: count,
       // A session without any message for half an hour would be ended; here each lives through the hour.
@@ -110,6 +112,7 @@ async function openInitialized(sessions: Sessions): Promise<void> {
     userAgent: "e2e",
     address: "127.0.0.1",
     clientId: undefined,
+    server: "default",
   });
   let answered = () => {};
   const answer = new Promise<void>((resolve) => (answered = resolve));

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { GatewayError } from "../../src/errors.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import { Sessions } from "../../src/session/sessions.ts";
-import { LIMITS, ScriptedStream, scriptedUpstream, silent } from "../session/scripted.ts";
+import { LIMITS, onlyServer, ScriptedStream, scriptedUpstream, silent } from "../session/scripted.ts";
 import { exchange, openRaw, rawRequest } from "../support/raw-http.ts";
 import { openTestStream, type TestStream } from "../support/sse-client.ts";
 import { KEY, OTHER_KEY, startTestGateway, type TestGateway } from "../support/start-gateway.ts";
@@ -99,7 +99,7 @@ function clockedSessions(perCaller = 3, all = 5) {
   const parts = {
     instanceId: "i",
     store,
-    upstream,
+    servers: onlyServer(upstream),
     limits: LIMITS,
     ttlSeconds: 3600,
     extend: "late" as const,
@@ -114,7 +114,13 @@ function clockedSessions(perCaller = 3, all = 5) {
     now: () => clock.now,
   });
   const open = (caller = "default") => {
-    const session = sessions.open({ caller, userAgent: "", address: "", clientId: undefined });
+    const session = sessions.open({
+      caller,
+      server: "scripted",
+      userAgent: "",
+      address: "",
+      clientId: undefined,
+    });
     session.attach(new ScriptedStream());
     return session;
   };

@@ -100,7 +100,7 @@ describe("a carried stream", () => {
     const { carrier, network } = await open(ALICE);
     const stream = network.sent.findLast(({ kind }) => kind === "attach")?.head["stream"];
     const hello = (from: string) =>
-      carrier.elsewhere.receive(from, {
+      carrier.summons.receive(from, {
         kind: "hello",
         head: { streams: ["a"], held: [stream, "b"] },
         bodies: [],
@@ -109,7 +109,7 @@ describe("a carried stream", () => {
     // Who does not own the session has no stream there.
     expect(await hello("i-here")).toMatchObject({ lost: [stream, "b"] });
     const bare = { kind: "hello", head: { streams: 7, held: "x" }, bodies: [] };
-    expect(await carrier.elsewhere.receive("i-owner", bare)).toEqual({
+    expect(await carrier.summons.receive("i-owner", bare)).toEqual({
       delivery: "delivered",
       gone: [],
       lost: [],

@@ -172,8 +172,8 @@ describe("a stream that is carried", () => {
     const attach = { stream: "", sequences: [2] };
     const id = String(network.sent.find(({ kind }) => kind === "events")?.head["stream"]);
     const message = { kind: "events", head: { ...attach, stream: id }, bodies: [Buffer.from("{}")] };
-    expect(await here.elsewhere.receive("i-3", message)).toEqual({ delivery: "gone" });
-    expect(await here.elsewhere.receive("i-2", { ...message, head: attach })).toEqual({ delivery: "gone" });
+    expect(await here.summons.receive("i-3", message)).toEqual({ delivery: "gone" });
+    expect(await here.summons.receive("i-2", { ...message, head: attach })).toEqual({ delivery: "gone" });
     expect(stream.written).toHaveLength(1);
   });
 });
@@ -249,7 +249,7 @@ describe("a stream whose way breaks", () => {
   it("leaves an orphan when the instance that holds it is dead", async () => {
     const { network, there, clock, session } = await open();
     network.kill("i-1");
-    there.elsewhere.beat((clock.now += 30_000));
+    there.summons.beat((clock.now += 30_000));
     await settled();
     expect(session.orphanedAt).toBeDefined();
   });

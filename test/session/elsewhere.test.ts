@@ -50,7 +50,7 @@ describe("a message for a session that is not here", () => {
   it("is refused by the owner for another caller, who learns nothing of it", async () => {
     const { here, there, id } = await open();
     expect(await reasonOf(here.deliver(id, CALL, "bob"))).toBe("session_not_found");
-    const answer = await there.elsewhere.receive("i-1", {
+    const answer = await there.summons.receive("i-1", {
       kind: "post",
       head: { session: id, caller: "bob" },
       bodies: [Buffer.from(JSON.stringify(CALL))],
@@ -196,11 +196,11 @@ describe("a message for a session that is not here", () => {
 describe("what another instance asks", () => {
   it("is refused when nobody knows the word, and never throws", async () => {
     const { there } = await open();
-    expect(await there.elsewhere.receive("i-1", { kind: "what", head: {}, bodies: [] })).toEqual({
+    expect(await there.summons.receive("i-1", { kind: "what", head: {}, bodies: [] })).toEqual({
       delivery: "refused",
       reason: "bad_request",
     });
-    const post = (bodies: Buffer[]) => there.elsewhere.receive("i-1", { kind: "post", head: {}, bodies });
+    const post = (bodies: Buffer[]) => there.summons.receive("i-1", { kind: "post", head: {}, bodies });
     expect(await post([])).toEqual({ delivery: "gone" });
     expect(await post([Buffer.from("{}")])).toEqual({ delivery: "gone" });
   });
@@ -214,7 +214,7 @@ describe("what another instance asks", () => {
     const body = Buffer.from(JSON.stringify(CALL));
     const head = { session: id, caller: "alice" };
     const sent = there.upstream.links[0]?.sent.length;
-    expect(await there.elsewhere.receive("i-1", { kind: "post", head, bodies: [body] })).toEqual({
+    expect(await there.summons.receive("i-1", { kind: "post", head, bodies: [body] })).toEqual({
       delivery: "gone",
     });
     expect([session.isOpen, there.upstream.links[0]?.sent.length]).toEqual([false, sent]);

@@ -1,16 +1,22 @@
 import { expect, it } from "vitest";
 import { fingerprint, type Visitor } from "../../src/session/fingerprint.ts";
 
-const visitor: Visitor = { caller: "alice", userAgent: "ua", address: "1.2.3.4", clientId: undefined };
+const visitor: Visitor = {
+  caller: "alice",
+  server: "s",
+  userAgent: "ua",
+  address: "1.2.3.4",
+  clientId: undefined,
+};
 
 it("is the same for the same client, and short enough for a key", () => {
-  expect(fingerprint({ ...visitor }, "s")).toBe(fingerprint(visitor, "s"));
-  expect(fingerprint(visitor, "s")).toMatch(/^[\w-]{32}$/);
+  expect(fingerprint({ ...visitor })).toBe(fingerprint(visitor));
+  expect(fingerprint(visitor)).toMatch(/^[\w-]{32}$/);
 });
 
 it("is the name's alone where a client has one: it may change its program and address", () => {
   const named = { ...visitor, clientId: "laptop" };
-  expect(fingerprint({ ...named, userAgent: "other", address: "::1" }, "s")).toBe(fingerprint(named, "s"));
+  expect(fingerprint({ ...named, userAgent: "other", address: "::1" })).toBe(fingerprint(named));
 });
 
 it("is never equal for two clients, whatever they call themselves: not across callers or servers", () => {
@@ -22,9 +28,9 @@ it("is never equal for two clients, whatever they call themselves: not across ca
         for (const second of [...texts, undefined]) {
           const who =
             second === undefined
-              ? { caller, userAgent: "x", address: "y", clientId: first }
-              : { caller, userAgent: first, address: second, clientId: undefined };
-          const mark = fingerprint(who, server);
+              ? { caller, server, userAgent: "x", address: "y", clientId: first }
+              : { caller, server, userAgent: first, address: second, clientId: undefined };
+          const mark = fingerprint(who);
           const client = JSON.stringify([caller, server, who]);
           expect(marks.get(mark) ?? client).toBe(client);
           marks.set(mark, client);
@@ -34,5 +40,5 @@ it("is never equal for two clients, whatever they call themselves: not across ca
 
 it("tells a client that names itself from one whose program and address read the same", () => {
   const named = { ...visitor, clientId: "ua" };
-  expect(fingerprint(named, "s")).not.toBe(fingerprint(visitor, "s"));
+  expect(fingerprint(named)).not.toBe(fingerprint(visitor));
 });

@@ -8,15 +8,17 @@ import type { Visitor } from "../../src/session/fingerprint.ts";
 import { Reception } from "../../src/session/reception.ts";
 import type { Session } from "../../src/session/session.ts";
 import { Sessions, type SessionsParts } from "../../src/session/sessions.ts";
+import { Summons } from "../../src/session/summons.ts";
 import { Whereabouts } from "../../src/session/whereabouts.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import type { SessionStore } from "../../src/session-store/session-store.ts";
 import { MemoryNetwork } from "./memory-relay.ts";
 import { DURABLE } from "./open-session.ts";
-import { offers, scriptedUpstream, ScriptedStream, settled, silent } from "./scripted.ts";
+import { offers, onlyServer, scriptedUpstream, ScriptedStream, settled, silent } from "./scripted.ts";
 
 export const ALICE: Visitor = {
   caller: "alice",
+  server: "scripted",
   userAgent: "test",
   address: "127.0.0.1",
   clientId: undefined,
@@ -45,7 +47,7 @@ export function createCluster() {
     const sessions = new Sessions({
       instanceId,
       store,
-      upstream,
+      servers: onlyServer(upstream),
       maxSessions: 100,
       maxSessionsPerCaller: 100,
       limits: { ...DURABLE, firstPostMs: Infinity, idleMs: Infinity },
@@ -64,8 +66,9 @@ export function createCluster() {
     const reception = new Reception(common);
     const carrier = new Carrier({ ...common, heartbeatMs: 30_000 });
     const elsewhere = new Elsewhere({ ...common, carrier, reception, startMs: 60_000 });
+    const summons = new Summons({ ...common, carrier, reception });
     if (isRelayOn) {
-      relay.current = network.relayOf(instanceId, (from, message) => elsewhere.receive(from, message));
+      relay.current = network.relayOf(instanceId, (from, message) => summons.receive(from, message));
       sessions.advertise(relay.current.address);
     }
     await sessions.beat();
@@ -105,7 +108,7 @@ export function createCluster() {
       await sessions.announceDrain();
       await sessions.drain(signal);
     };
-    const rest = { upstream, sessions, whereabouts, claims, relay, reception, carrier, elsewhere };
+    const rest = { upstream, sessions, whereabouts, claims, relay, reception, carrier, elsewhere, summons };
     return { ...rest, post, connect, deliver, crash, goDown };
   }
   return { store, clock, network, start };

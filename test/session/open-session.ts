@@ -6,7 +6,9 @@ import type { SessionLimits, SessionParts } from "../../src/session/session-part
 import { Session } from "../../src/session/session.ts";
 import { LIMITS, offers, scriptedUpstream, ScriptedStream, silent, type ScriptedLink } from "./scripted.ts";
 
-export interface OpenSessionOptions extends Partial<Pick<SessionParts, "told" | "journal" | "epoch">> {
+export interface OpenSessionOptions extends Partial<
+  Pick<SessionParts, "told" | "journal" | "epoch" | "transport">
+> {
   limits?: Partial<SessionLimits>;
   /** Links open when this resolves. */
   gate?: Promise<unknown>;
@@ -26,6 +28,7 @@ export function openSession({
   gate,
   epoch = 1,
   startsAt = 0,
+  transport = "sse",
   ...more
 }: OpenSessionOptions = {}) {
   const upstream = scriptedUpstream(gate);
@@ -37,6 +40,8 @@ export function openSession({
     id: "s",
     epoch,
     caller: "default",
+    server: "scripted",
+    transport,
     upstream,
     limits: { ...LIMITS, ...limits },
     repeatable,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { Backlog } from "../../src/session/backlog.ts";
 import { Outbox, type Sent } from "../../src/session/outbox.ts";
 import { ScriptedStream } from "./scripted.ts";
 
@@ -8,15 +9,14 @@ const everything = () => true;
 function open({ pauseBytes = 1e6, maxBytes = 1e7, startsAfter = 0 } = {}) {
   const told: string[] = [];
   const clock = { now: 0 };
-  const outbox = new Outbox({
+  const backlog = new Backlog({
     pauseBytes,
     maxBytes,
-    startsAfter,
-    now: () => clock.now,
     onFull: () => told.push("full"),
     onRoom: () => told.push("room"),
     onOverflow: () => told.push("overflow"),
   });
+  const outbox = new Outbox({ backlog, numbers: { last: startsAfter }, now: () => clock.now });
   const attach = (after?: number, repeats: (sent: Sent) => boolean = nothing, keepsUp = true) => {
     const stream = new ScriptedStream();
     stream.keepsUp = keepsUp;

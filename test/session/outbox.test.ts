@@ -1,18 +1,18 @@
 import { describe, expect, it } from "vitest";
+import { Backlog } from "../../src/session/backlog.ts";
 import { Outbox } from "../../src/session/outbox.ts";
 import { ScriptedStream } from "./scripted.ts";
 
 function open(pauseBytes = 10, maxBytes = 100) {
   const told: string[] = [];
-  const outbox = new Outbox({
+  const backlog = new Backlog({
     pauseBytes,
     maxBytes,
-    startsAfter: 0,
-    now: () => 5,
     onFull: () => told.push("full"),
     onRoom: () => told.push("room"),
     onOverflow: () => told.push("overflow"),
   });
+  const outbox = new Outbox({ backlog, numbers: { last: 0 }, now: () => 5 });
   return { outbox, told, stream: new ScriptedStream() };
 }
 

@@ -1,6 +1,7 @@
 import { pino } from "pino";
 import type { ClientStream, ClientStreamEvents } from "../../src/session/client-stream.ts";
 import type { SessionLimits } from "../../src/session/session-parts.ts";
+import type { Servers } from "../../src/session/servers.ts";
 import type { Link, LinkEvents, Upstream } from "../../src/upstream/upstream.ts";
 
 export const silent = pino({ level: "silent" });
@@ -130,6 +131,7 @@ export class ScriptedStream implements ClientStream {
   keepsUp = true;
   pendingBytes = 0;
   endsUnheard = false;
+  canResume = true;
   end_: "open" | "ended" | "cut" = "open";
   retryMs: number | undefined;
 
@@ -186,3 +188,10 @@ export class ScriptedStream implements ClientStream {
 export const settled = async (turns = 3): Promise<void> => {
   for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 };
+
+/** One server, which every caller may use. */
+export const onlyServer = (upstream: Upstream): Servers => ({
+  root: upstream.name,
+  upstreamFor: (server) => (server === upstream.name ? upstream : undefined),
+  statelessFor: () => undefined,
+});

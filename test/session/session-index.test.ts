@@ -7,7 +7,7 @@ const session = (id: string, more: Partial<Session> = {}) =>
   ({ id, caller: "alice", orphanedAt: undefined, isLeaving: false, ...more }) as Session;
 
 function open() {
-  const index = new SessionIndex("s");
+  const index = new SessionIndex();
   const [one, other, bobs] = [session("1"), session("2"), session("3", { caller: "bob" })];
   index.add(one, ALICE);
   index.add(other, NAMED);
@@ -49,7 +49,7 @@ describe("the sessions of an instance", () => {
   });
 
   it("are given up in the order in which they lost their streams, of one caller or of all", () => {
-    const index = new SessionIndex("s");
+    const index = new SessionIndex();
     expect(index.oldestOrphan()).toBeUndefined();
     const at = (id: string, orphanedAt: number | undefined, more: Partial<Session> = {}) => {
       const one = session(id, { ...(orphanedAt === undefined ? {} : { orphanedAt }), ...more });

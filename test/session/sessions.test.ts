@@ -6,9 +6,15 @@ import { Sessions, type SessionsParts } from "../../src/session/sessions.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import type { SessionStore } from "../../src/session-store/session-store.ts";
 import { watched } from "./watched-store.ts";
-import { LIMITS, scriptedUpstream, ScriptedStream, settled, silent } from "./scripted.ts";
+import { LIMITS, onlyServer, scriptedUpstream, ScriptedStream, settled, silent } from "./scripted.ts";
 
-const ALICE = { caller: "alice", userAgent: "test", address: "127.0.0.1", clientId: undefined };
+const ALICE = {
+  caller: "alice",
+  server: "scripted",
+  userAgent: "test",
+  address: "127.0.0.1",
+  clientId: undefined,
+};
 const BOB = { ...ALICE, caller: "bob" };
 const PATIENT = { ...LIMITS, firstPostMs: Infinity, idleMs: Infinity };
 
@@ -22,7 +28,7 @@ function openSessions(store: SessionStore, more: Partial<SessionsParts> = {}) {
   const sessions = new Sessions({
     instanceId: "i-1",
     store,
-    upstream: scriptedUpstream(),
+    servers: onlyServer(scriptedUpstream()),
     maxSessions: 3,
     maxSessionsPerCaller: 2,
     limits: PATIENT,

@@ -56,7 +56,7 @@ describe("the trace of a client", () => {
 
   it("is written again after half a day while the session lives, and then no more", async () => {
     const { traces, watch, clock } = open();
-    const index = new SessionIndex("s");
+    const index = new SessionIndex();
     index.add(session("1"), ALICE);
     for (const id of ["1", "gone"]) traces.note(session(id), "m", { initialize: INTRODUCTION });
     const beatAt = async (hours: number) => {

@@ -40,7 +40,7 @@ describe("an instance that slept while another took its session", () => {
     const head = { session: session.id, caller: "alice" };
     // Six that waited in its sockets, and come at once.
     const answers = await Promise.all(
-      Array.from({ length: 6 }, () => there.elsewhere.receive("i-1", { kind: "post", head, bodies })),
+      Array.from({ length: 6 }, () => there.summons.receive("i-1", { kind: "post", head, bodies })),
     );
     expect(answers).toEqual(Array.from({ length: 6 }, () => ({ delivery: "gone" })));
     expect([session.isOpen, told().length]).toEqual([false, before]);
@@ -52,8 +52,8 @@ describe("an instance that slept while another took its session", () => {
     const head = { session: session.id, caller: "alice", stream: "x", address: "memory:i-1" };
     const seek = { kind: "seek", head: { client: mark }, bodies: [] };
     const [sought, attached] = await Promise.all([
-      there.elsewhere.receive("i-1", seek),
-      there.elsewhere.receive("i-1", { kind: "attach", head, bodies: [] }),
+      there.summons.receive("i-1", seek),
+      there.summons.receive("i-1", { kind: "attach", head, bodies: [] }),
     ]);
     expect(sought).toEqual({ delivery: "delivered", orphans: [], held: [], fresh: 0 });
     expect(attached).toEqual({ delivery: "gone" });

@@ -1,0 +1,151 @@
+import type { ClientStream } from "./client-stream.ts";
+import { requestIdOf } from "./lane-id.ts";
+import { Lane, type LaneParts } from "./lane.ts";
+import type { Sent } from "./outbox.ts";
+
+export interface LanesParts extends Pick<LaneParts, "backlog" | "numbers" | "now"> {
+  /** How long a lane waits for its client, in ms. */
+  orphanMs: number;
+  /** Age at which a stream is ended for its client to go on with another, in ms. 0: never. */
+  streamMaxAgeMs: number;
+  retryMs: () => number;
+  onTaken(lane: string, sent: Sent): void;
+  /** A lane's stream is over. */
+  onStreamEnd(): void;
+  /** Nobody will ask for these messages any more. */
+  onLost(lane: string, sent: readonly Sent[]): void;
+}
+
+/** Answers that were sent may be lost with their connections, so the latest are kept for a while: this many, so long. */
+const KEPT = 32;
+const KEPT_MS = 60_000;
+
+/** The lanes of one session: one a request, from its POST until its answer has arrived or nobody comes for it. */
+export class Lanes {
+  readonly #parts: LanesParts;
+  readonly #byId = new Map<string, Lane>();
+  /** How many are done and only kept. */
+  #kept = 0;
+
+  constructor(parts: LanesParts) {
+    this.#parts = parts;
+  }
+
+  get hasStreams(): boolean {
+    for (const lane of this.#byId.values()) if (lane.hasStream) return true;
+    return false;
+  }
+
+  /** When the first of the streams that stand still stopped taking messages. */
+  get blockedSince(): number | undefined {
+    let first: number | undefined;
+    for (const { blockedSince } of this.#byId.values())
+      if (blockedSince !== undefined && blockedSince < (first ?? Infinity)) first = blockedSince;
+    return first;
+  }
+
+  get pendingBytes(): number {
+    let sum = 0;
+    for (const { pendingBytes } of this.#byId.values()) sum += pendingBytes;
+    return sum;
+  }
+
+  find(id: string): Lane | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** What no socket has taken, with the lanes that it waits in. */
+  get untaken(): (Sent & { lane: string })[] {
+    return [...this.#byId.values()].flatMap(({ id, untaken }) =>
+      untaken.map((sent) => ({ ...sent, lane: id })),
+    );
+  }
+
+  open(id: string, requestId: string, stream?: ClientStream): Lane {
+    const { onTaken, backlog, numbers, now } = this.#parts;
+    const lane = new Lane({
+      id,
+      requestId,
+      backlog,
+      numbers,
+      now,
+      onTaken: (one, sent) => onTaken(one.id, sent),
+      onStreamEnd: (one) => this.#streamEnded(one),
+    });
+    this.#byId.set(id, lane);
+    if (stream !== undefined) lane.attach(stream);
+    return lane;
+  }
+
+  /** What an earlier owner of the session could not send. */
+  restore(messages: readonly (Sent & { lane?: string })[]): void {
+    const byLane = new Map<string, Sent[]>();
+    for (const { lane, ...sent } of messages) {
+      if (lane !== undefined) byLane.set(lane, [...(byLane.get(lane) ?? []), sent]);
+    }
+    for (const [id, sent] of byLane) {
+      const requestId = sent.find(({ kind }) => kind === "response")?.id ?? requestIdOf(id) ?? "";
+      (this.#byId.get(id) ?? this.open(id, requestId)).restore(sent);
+    }
+  }
+
+  /** Forgets a lane whose request was not given to the server; its stream is the door's again. */
+  drop(id: string): void {
+    this.#byId.get(id)?.drop();
+    this.#byId.delete(id);
+  }
+
+  /** The client waits no more for an answer. */
+  cancel(id: string): void {
+    this.#byId.get(id)?.done();
+  }
+
+  /** Does what is due. */
+  beat(now: number): void {
+    const { orphanMs, streamMaxAgeMs, retryMs } = this.#parts;
+    for (const lane of this.#byId.values()) {
+      const waitMs = lane.isDone ? Math.min(KEPT_MS, orphanMs) : orphanMs;
+      if (!lane.hasStream && now - lane.changedAt >= waitMs) this.#forget(lane);
+      else lane.beat(now, streamMaxAgeMs, retryMs);
+    }
+  }
+
+  ping(): void {
+    for (const lane of this.#byId.values()) lane.ping();
+  }
+
+  /** Ends every stream for the client to come again. */
+  rest(): void {
+    for (const lane of this.#byId.values()) lane.rest(this.#parts.retryMs());
+  }
+
+  /** Hands out all that waits and ends every stream, or cuts them. */
+  close(how: "end" | "cut", retryMs?: number): void {
+    for (const lane of this.#byId.values()) {
+      if (how === "cut") lane.cut();
+      else lane.end(retryMs);
+    }
+    this.#byId.clear();
+  }
+
+  #streamEnded(lane: Lane): void {
+    if (lane.isSpent) this.#forget(lane);
+    else if (lane.isDone) this.#keep();
+    this.#parts.onStreamEnd();
+  }
+
+  #keep(): void {
+    this.#kept += 1;
+    if (this.#kept <= KEPT) return;
+    this.#kept = 0;
+    const kept = [...this.#byId.values()].filter((lane) => lane.isDone && !lane.hasStream);
+    for (const lane of kept.slice(0, -KEPT / 2)) this.#forget(lane);
+    this.#kept = Math.min(kept.length, KEPT / 2);
+  }
+
+  #forget(lane: Lane): void {
+    this.#byId.delete(lane.id);
+    this.#parts.onLost(lane.id, lane.untaken);
+    lane.drop();
+  }
+}
