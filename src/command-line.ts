@@ -6,6 +6,10 @@ export interface CommandLine {
   help: boolean;
   version: boolean;
   port: string | undefined;
+  /** A file of servers. */
+  config: string | undefined;
+  /** URL of the one remote server. */
+  url: string | undefined;
   /** The stdio server's program and arguments: all that stands behind `--`. */
   command: string[] | undefined;
 }
@@ -14,10 +18,14 @@ export const HELP = `Put any MCP server on the web behind an API key.
 
   mcp-sse-gateway                                                   the built-in demo server
   mcp-sse-gateway -- npx -y @modelcontextprotocol/server-everything  any stdio server
+  mcp-sse-gateway --url https://mcp.example.com/mcp                  any remote server
+  mcp-sse-gateway --config mcp.json                                 several, as MCP clients list them
   mcp-sse-gateway --port 8080 -- python my_server.py
 
 Options
   --port N     port to listen on (PORT, 3000)
+  --config F   file with mcpServers (MCP_SERVERS_FILE)
+  --url URL    remote server (MCP_SERVER_URL)
   --version    print the version
   --help       print this
 
@@ -39,9 +47,12 @@ export function readCommandLine(args: string[]): CommandLine {
         help: { type: "boolean", short: "h" },
         version: { type: "boolean", short: "v" },
         port: { type: "string" },
+        config: { type: "string" },
+        url: { type: "string" },
       },
     });
-    return { help: values.help ?? false, version: values.version ?? false, port: values.port, command };
+    const { help = false, version = false, port, config, url } = values;
+    return { help, version, port, config, url, command };
   } catch (error) {
     const { code, message } = error as Error & { code?: string };
     const hint = "Write the server's command behind --, as in: mcp-sse-gateway -- npx -y some-server";

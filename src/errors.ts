@@ -405,18 +405,30 @@ export const FAULTS = {
 /** The stable name of a foreseen fault. */
 export type Reason = keyof typeof FAULTS;
 
+export interface GatewayErrorOptions extends ErrorOptions {
+  /** What the protocol wants told beside the reason, in the `data` of a JSON-RPC error. */
+  data?: Readonly<Record<string, unknown>>;
+  /** The JSON-RPC code, where the protocol wants another one than the fault's own. */
+  rpcCode?: number;
+}
+
 /** The one error that the gateway throws on purpose; anything else is a bug and answers 500. */
 export class GatewayError extends Error {
   readonly reason: Reason;
+  readonly data: Readonly<Record<string, unknown>> | undefined;
+  readonly #rpcCode: number | undefined;
 
-  constructor(reason: Reason, options?: ErrorOptions) {
+  constructor(reason: Reason, options?: GatewayErrorOptions) {
     super(FAULTS[reason].message, options);
     this.name = "GatewayError";
     this.reason = reason;
+    this.data = options?.data;
+    this.#rpcCode = options?.rpcCode;
   }
 
   get words(): FaultWords {
-    return FAULTS[this.reason];
+    const words = FAULTS[this.reason];
+    return this.#rpcCode === undefined ? words : { ...words, rpcCode: this.#rpcCode };
   }
 }
 

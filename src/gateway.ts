@@ -13,7 +13,9 @@ import { createOriginGuard } from "./http/guard-origin.ts";
 import { createReady } from "./http/health.ts";
 import { createOpenStream, retryMs } from "./http/open-stream.ts";
 import { createPostMessage } from "./http/post-message.ts";
+import { ModernDoor } from "./http/modern-request.ts";
 import { createRelayRoute, type ReceiveRelayed } from "./http/relay-message.ts";
+import { createStreamable } from "./http/streamable.ts";
 import type { Log } from "./log.ts";
 import type { Relay, RelayMessage } from "./relay/relay.ts";
 import { Carrier } from "./session/carrier.ts";
@@ -24,33 +26,38 @@ import { PostTokens } from "./session/post-token.ts";
 import { Reception } from "./session/reception.ts";
 import type { SessionLimits } from "./session/session-parts.ts";
 import { Sessions } from "./session/sessions.ts";
+import { Summons } from "./session/summons.ts";
 import { Whereabouts } from "./session/whereabouts.ts";
 import type { SessionStore } from "./session-store/session-store.ts";
 import type { StoreFailure } from "./session-store/store-failure.ts";
-import { createBuiltinUpstream } from "./upstream/builtin.ts";
-import { createDemoServer } from "./upstream/demo-server.ts";
-import { childEnvironment } from "./upstream/environment.ts";
-import { createStdioUpstream } from "./upstream/stdio.ts";
-import type { Upstream } from "./upstream/upstream.ts";
+import type { ServerConfig } from "./server-config.ts";
+import { openServers, type Replaced } from "./servers.ts";
 
 export interface Gateway {
   /** Port that it listens on. */
   readonly port: number;
   readonly instanceId: string;
+  /**
+   * Takes another configuration of the servers behind. Sessions with those that changed or are gone end, for their
+   * clients to come again; the others do not notice.
+   */
+  reload(servers: readonly ServerConfig[]): Promise<Reloaded>;
   /** Drains and ends. Resolves when nothing is left open. Safe to call twice. */
   close(): Promise<void>;
 }
+
+/** Names of servers, by what became of them. */
+type Reloaded = Pick<Replaced, "added" | "changed" | "removed">;
 
 export interface GatewayOptions {
   log: Log;
   /** What the server behind may inherit from. */
   env: NodeJS.ProcessEnv;
+  /** The gateway's own, which clients of several servers see. */
+  version: string;
   /** Whether the hot route goes past Express. On, but for the tests and the bench that compare. */
   thinPath?: boolean;
 }
-
-/** Name of the one server behind. */
-const SERVER_NAME = "default";
 
 /**
  * Builds the gateway from its parts and starts it. Every part is made here and nowhere else. Rejects with a ConfigError
@@ -58,14 +65,14 @@ const SERVER_NAME = "default";
  */
 export async function startGateway(
   config: Config,
-  { log, env, thinPath = true }: GatewayOptions,
+  { log, env, version, thinPath = true }: GatewayOptions,
 ): Promise<Gateway> {
   const instanceId = `i-${randomBytes(8).toString("hex")}`;
   const store = openSessionStore(config.store, log);
   await greet(store, log);
-  const upstream = openUpstream(config.server, env, log);
+  const servers = openServers({ ...config, env, version, log });
   const limits = limitsOf(config);
-  const sessions = new Sessions({ instanceId, store, upstream, log, ...config.session, limits, retryMs });
+  const sessions = new Sessions({ instanceId, store, servers, log, ...config.session, limits, retryMs });
   const whereabouts = new Whereabouts(store, instanceId);
   const now = () => performance.now();
   const claims = new Claims({ instanceId, store, sessions, whereabouts, ...config.session, log });
@@ -74,18 +81,23 @@ export async function startGateway(
   const reception = new Reception(common);
   const carrier = new Carrier(common);
   const elsewhere = new Elsewhere({ ...common, reception, carrier });
+  const summons = new Summons({ ...common, reception, carrier });
 
   const { http, keys } = config;
   const authenticator = new Authenticator(keys);
   const tokens = new PostTokens(keys.map((key) => key.digest));
-  const door = { sessions, reception, elsewhere, carrier, tokens, authenticator, log, ...http };
+  const modern = new ModernDoor({ ...limits, limits: modernLimits(config), log });
+  const behind = { servers, sessions, reception, elsewhere, carrier, modern };
+  const door = { ...behind, tokens, authenticator, log, ...http };
   const postMessage = createPostMessage(door);
+  const streamable = createStreamable(door);
   const guardOrigin = createOriginGuard(http);
   let receiveRelayed: ReceiveRelayed = () => Promise.resolve("unproven");
   const relayMessage = createRelayRoute((header, readBody) => receiveRelayed(header, readBody), guardOrigin);
   const app = createApp({
     openStream: createOpenStream(door),
     postMessage,
+    streamable,
     relayMessage,
     guardOrigin,
     allowedOrigins: http.allowedOrigins,
@@ -99,7 +111,7 @@ export async function startGateway(
     },
     log,
   });
-  const thin = { app, postMessage, relayMessage, guardOrigin, log };
+  const thin = { app, postMessage, streamable, relayMessage, guardOrigin, log };
   const server = createDoor(thinPath ? createThinPath(thin) : app);
   const port = await listen(server, http.port, http.host).catch(async (error: unknown) => {
     await store.close();
@@ -107,7 +119,7 @@ export async function startGateway(
   });
   if (config.relay.isOn) {
     const events = {
-      onMessage: (from: string, message: RelayMessage) => elsewhere.receive(from, message),
+      onMessage: (from: string, message: RelayMessage) => summons.receive(from, message),
       onLapse: () => sessions.distrustLease(),
     };
     const mount = (receive: ReceiveRelayed) => (receiveRelayed = receive);
@@ -120,7 +132,14 @@ export async function startGateway(
     sessions.advertise(relay.current.address);
     log.info({ driver: relay.current.kind }, "Session relay: ENABLED");
   }
-  const stopHeartbeat = startHeartbeat([sessions, carrier, elsewhere]);
+  const stopHeartbeat = startHeartbeat([sessions, carrier, summons, modern]);
+
+  async function reload(next: readonly ServerConfig[]): Promise<Reloaded> {
+    const { added, changed, removed, closeReplaced } = servers.replace(next);
+    sessions.closeServers([...changed, ...removed]);
+    await closeReplaced();
+    return { added, changed, removed };
+  }
 
   let closed: Promise<void> | undefined;
   async function close(): Promise<void> {
@@ -129,10 +148,12 @@ export async function startGateway(
     log.info({ sessions: sessions.count, inFlight: sessions.inFlight }, "draining");
     const timeIsUp = AbortSignal.timeout(config.drainSeconds * 1000);
     carrier.close(); // 2. Streams of sessions on other instances end; their clients go elsewhere.
-    await sessions.drain(timeIsUp); // 3. What is in flight is answered; sessions are handed over.
+    // 3. What is in flight is answered; sessions are handed over.
+    await Promise.all([sessions.drain(timeIsUp), modern.drain(timeIsUp)]);
     stopHeartbeat();
+    modern.close();
     await sessions.close(retryMs); // 4. Other streams end; servers see their stdin close; records and lease go.
-    await upstream.close();
+    await servers.close();
     server.closeIdleConnections();
     const cut = setTimeout(() => server.closeAllConnections(), 1000);
     await stopped; // 5. The last answers leave.
@@ -141,7 +162,7 @@ export async function startGateway(
     await store.close(); // 6. Nothing speaks to the store any more.
     log.info("gateway closed");
   }
-  return { port, instanceId, close: () => (closed ??= close()) };
+  return { port, instanceId, reload, close: () => (closed ??= close()) };
 }
 
 /** Says what the users' documents promise, and stops a start with credentials that cannot work. */
@@ -175,25 +196,14 @@ async function greet(store: SessionStore, log: Log): Promise<void> {
   log.info("Redis Sessions: ENABLED");
 }
 
-function openUpstream(server: Config["server"], env: NodeJS.ProcessEnv, log: Log): Upstream {
-  const [command, ...args] = server.command ?? [];
-  if (command === undefined)
-    return createBuiltinUpstream({ name: SERVER_NAME, createServer: createDemoServer, log });
-  const { envNames, ...limits } = server;
-  return createStdioUpstream({
-    ...limits,
-    name: SERVER_NAME,
-    command,
-    args,
-    env: childEnvironment(env, envNames),
-    // What a server prints on stderr is logged, and it may print what it was given.
-    secrets: envNames.flatMap((name) => env[name] ?? []),
-    maxWaiting: server.maxChildren,
-    log,
-  });
-}
+/** Requests of the 2026-07-28 era have no session to count them by. */
+const modernLimits = ({ session }: Config) => ({
+  requestsPerCaller: session.maxInFlight * 4,
+  listensPerCaller: session.maxSessionsPerCaller,
+  total: session.maxSessions,
+});
 
-function limitsOf({ session, server }: Config): SessionLimits {
+function limitsOf({ session, servers }: Config): SessionLimits {
   return {
     heartbeatMs: session.heartbeatSeconds * 1000,
     inFlight: session.maxInFlight,
@@ -202,11 +212,11 @@ function limitsOf({ session, server }: Config): SessionLimits {
     slowReaderMs: 30_000,
     idleMs: session.idleSeconds * 1000,
     firstPostMs: session.firstPostSeconds * 1000,
-    startMs: server.startSeconds * 1000,
+    startMs: Math.max(...servers.map(({ startSeconds }) => startSeconds)) * 1000,
     requestTimeoutMs: session.requestTimeoutSeconds * 1000,
     orphanMs: session.orphanGraceSeconds * 1000,
     streamMaxAgeMs: session.streamMaxAgeSeconds * 1000,
-    restarts: server.restarts,
+    restarts: Math.max(...servers.map(({ restarts }) => restarts)),
   };
 }
 

@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import { config as loadEnvFile } from "dotenv";
-import { banner } from "./banner.ts";
+import { banner, behind } from "./banner.ts";
 import { HELP, readCommandLine } from "./command-line.ts";
 import { loadConfig, type Config } from "./config.ts";
 import { ConfigError } from "./errors.ts";
 import { startGateway, type Gateway } from "./gateway.ts";
 import { createLog, type Log } from "./log.ts";
+import type { ServerConfig } from "./server-config.ts";
+import { watchServersFile, type WatchedServers } from "./watch-servers.ts";
 
 /** Beyond the drain's own budget: ending children and saying goodbye to the store. */
 const LAST_SECONDS = 15;
@@ -18,7 +20,7 @@ const { version } = JSON.parse(readFileSync(new URL("../package.json", import.me
 };
 
 /** Ends the process as soon as nothing is left to do, so that the last log lines are written. */
-function obeySignals(gateway: Gateway, config: Config, log: Log): void {
+function obeySignals(close: () => Promise<void>, config: Config, log: Log): void {
   let firstAt: number | undefined;
   const end = (exitCode: number) => {
     const now = performance.now();
@@ -26,7 +28,7 @@ function obeySignals(gateway: Gateway, config: Config, log: Log): void {
     firstAt ??= now;
     process.exitCode = exitCode;
     setTimeout(() => process.exit(1), (config.drainSeconds + LAST_SECONDS) * 1000).unref();
-    gateway.close().catch((error: unknown) => {
+    close().catch((error: unknown) => {
       log.error({ err: error }, "gateway did not close");
       process.exit(1);
     });
@@ -38,6 +40,14 @@ function obeySignals(gateway: Gateway, config: Config, log: Log): void {
     if (firstAt === undefined) end(1);
     else process.exitCode = 1;
   });
+}
+
+/** A change of the file, or SIGHUP, puts its servers into use. */
+function watchServers(path: string, config: Config, gateway: Gateway, log: Log): WatchedServers {
+  const apply = (servers: ServerConfig[]) => gateway.reload(servers);
+  const file = watchServersFile({ path, env: process.env, defaults: config.serverDefaults, apply, log });
+  process.on("SIGHUP", () => void file.readAgain());
+  return file;
 }
 
 async function main(): Promise<void> {
@@ -59,17 +69,27 @@ async function main(): Promise<void> {
 
   const log = createLog(config.logLevel);
   for (const warning of config.warnings) log.warn(warning);
-  const gateway = await startGateway(config, { log, env: process.env });
-  obeySignals(gateway, config, log);
+  const gateway = await startGateway(config, { log, env: process.env, version });
+  const file =
+    config.serversFile === undefined ? undefined : watchServers(config.serversFile, config, gateway, log);
+  obeySignals(
+    () => {
+      file?.close();
+      return gateway.close();
+    },
+    config,
+    log,
+  );
   const url = (config.http.publicUrl ?? `http://localhost:${gateway.port}`).replace(/\/$/, "");
-  const server = config.server.command?.join(" ") ?? "the built-in demo server";
   log.info(
     { instance: gateway.instanceId, version, port: gateway.port, url: `${url}/mcp/sse` },
     "gateway listening",
   );
   // Standard output is the log's; machines read it.
   if (config.drawnKey !== undefined || process.stderr.isTTY) {
-    process.stderr.write(banner({ version, url, drawnKey: config.drawnKey, server }));
+    const { drawnKey, servers } = config;
+    const names = servers.map(({ name }) => name);
+    process.stderr.write(banner({ version, url, drawnKey, server: behind(config), names }));
   }
 }
 

@@ -76,6 +76,11 @@ export const SETTINGS = {
       "Several keys, each with the name of its caller: `name=key` or `name=sha256:<hex>`, separated by commas. Two keys may have one name.",
       "alice=replace-me,ci=sha256:<64 hex digits>",
     ),
+    MCP_KEY_SCOPES: setting(
+      z.string().optional(),
+      "What each caller may use: `name=` and servers, or `server/tool` with `*` for any letters, separated by spaces; callers are separated by commas. Unset: every caller may use everything. Set: every caller must stand here. A server that no file names is called `default`.",
+      "alice=github files/read_*,ci=*",
+    ),
     ALLOWED_ORIGINS: setting(
       orElse(list, ""),
       "Web origins whose pages may call the gateway, separated by commas. Unset: none. Programs send no origin and need none.",
@@ -94,16 +99,44 @@ export const SETTINGS = {
       "Whose word on a client's address is believed: `off` (the socket), `railway` (X-Real-IP), or how many proxies stand in front (X-Forwarded-For). `auto`: `railway` on Railway, else `off`.",
     ),
   })),
-  ...inGroup("The MCP server behind", () => ({
+  ...inGroup("The MCP servers behind", () => ({
+    MCP_SERVERS_FILE: setting(
+      z.string().optional(),
+      "File that lists the servers to front, as `mcpServers` in the `mcp.json` of MCP clients. It is read again when it changes and on SIGHUP. The settings below are then what a server has for which the file says nothing else.",
+      "mcp.json",
+    ),
     MCP_SERVER_COMMAND: setting(
       z.string().min(1, "must not be empty").optional(),
-      "Command of the stdio server to front, as one line. No shell reads it: quotes group words, nothing else is special. Unset: the built-in demo server.",
+      "Command of the stdio server to front, as one line. No shell reads it: quotes group words, nothing else is special. Unset, with no file and no URL either: the built-in demo server.",
       "npx -y @modelcontextprotocol/server-everything",
     ),
     MCP_SERVER_ENV: setting(
       orElse(list, ""),
-      "Names of variables that the server may see, separated by commas. It sees PATH, HOME and the like, and nothing else.",
+      "Names of variables that the server of MCP_SERVER_COMMAND may see, separated by commas. It sees PATH, HOME and the like, and nothing else.",
       "GITHUB_TOKEN",
+    ),
+    MCP_SERVER_URL: setting(
+      url("http:", "https:").optional(),
+      "URL of the remote server to front, in place of a command.",
+      "https://mcp.example.com/mcp",
+    ),
+    MCP_SERVER_HEADERS: setting(
+      z.string().optional(),
+      "Headers for every request to MCP_SERVER_URL: lines of `Name: value`, or a JSON object. `${VAR}` stands for another variable's value.",
+      "Authorization: Bearer ${REMOTE_TOKEN}",
+    ),
+    MCP_SERVER_TRANSPORT: setting(
+      orElse(oneOf(["auto", "http", "sse"]), "auto"),
+      "How MCP_SERVER_URL is spoken to: `http` (Streamable HTTP), `sse` (HTTP+SSE), or `auto`, which finds out.",
+    ),
+    MCP_SERVER_MODEL: setting(
+      orElse(oneOf(["per-session", "shared", "pool"]), "per-session"),
+      "How sessions share a stdio server's processes: `per-session` (each its own), `shared` (one for all), `pool` (each its own, started ahead).",
+    ),
+    POOL_SIZE: setting(orElse(whole(1, 1000), "2"), "Processes that a pool keeps started ahead."),
+    SERVER_IDLE_SECONDS: setting(
+      orElse(whole(0, 604_800), "300"),
+      "How long a shared process, or one that was started ahead, lives without use. 0: for ever.",
     ),
     MAX_LINE_BYTES: setting(
       orElse(whole(1024, 256 * MIB), String(4 * MIB)),
@@ -263,6 +296,9 @@ export const SETTINGS = {
     ),
   })),
 } as const;
+
+/** Every setting, read. */
+export type Settings = z.output<z.ZodObject<typeof SETTINGS>>;
 
 /** What a person reads about one setting. */
 export interface SettingWords {

@@ -30,7 +30,16 @@ export function answerJson(
   body: unknown,
   headers: Record<string, string> = {},
 ): void {
-  const text = JSON.stringify(body);
+  answerText(res, status, JSON.stringify(body), headers);
+}
+
+/** The same for what is JSON text already. */
+export function answerText(
+  res: ServerResponse,
+  status: number,
+  text: string | Buffer,
+  headers: Record<string, string> = {},
+): void {
   res.writeHead(status, {
     ...COMMON_HEADERS,
     "Content-Type": "application/json; charset=utf-8",
@@ -48,36 +57,53 @@ export function answerJson(
 
 /** Answers with a fault as `{error, reason, message, requestId}`. Anything that is not a fault is a bug: told to the log, hidden from the client. */
 export function answerError(req: IncomingMessage, res: ServerResponse, error: unknown, log: Log): void {
-  const fault = error instanceof GatewayError ? error : new GatewayError("internal", { cause: error });
-  const { status, error: title, message, retryAfterSeconds } = fault.words;
-  const requestId = requestIdOf(res);
-  const told = {
-    event: "refused",
-    requestId,
-    method: req.method,
-    path: pathOf(req),
-    status,
-    reason: fault.reason,
-  };
-  if (fault.reason === "internal") log.error({ ...told, err: error }, "request failed");
-  else log.info(told, "request refused");
+  const fault = faultOf(error);
+  tellRefusal(req, res, fault, log);
   // A stream that has begun can only be cut.
   if (res.headersSent) {
     res.destroy();
     return;
   }
+  const { status, error: title, message } = fault.words;
+  const body = { error: title, reason: fault.reason, message, requestId: requestIdOf(res) };
+  answerJson(res, status, body, refusalHeaders(req, res, fault));
+}
+
+export const faultOf = (error: unknown): GatewayError =>
+  error instanceof GatewayError ? error : new GatewayError("internal", { cause: error });
+
+/** Tells the log that a request is answered with a fault. */
+export function tellRefusal(req: IncomingMessage, res: ServerResponse, fault: GatewayError, log: Log): void {
+  const told = {
+    event: "refused",
+    requestId: requestIdOf(res),
+    method: req.method,
+    path: pathOf(req),
+    status: fault.words.status,
+    reason: fault.reason,
+  };
+  if (fault.reason === "internal") log.error({ ...told, err: fault.cause ?? fault }, "request failed");
+  else log.info(told, "request refused");
+}
+
+/** What an answer with a fault says beside its body, of whichever shape that is. */
+export function refusalHeaders(
+  req: IncomingMessage,
+  res: ServerResponse,
+  { reason, words: { status, retryAfterSeconds } }: GatewayError,
+): Record<string, string> {
   const headers: Record<string, string> = {};
   if (retryAfterSeconds !== undefined) headers["Retry-After"] = String(retryAfterSeconds);
   if (status === 401) {
     headers["WWW-Authenticate"] =
-      `Bearer realm="mcp-sse-gateway"${fault.reason === "api_key_invalid" ? ', error="invalid_token"' : ""}`;
+      `Bearer realm="mcp-sse-gateway"${reason === "api_key_invalid" ? ', error="invalid_token"' : ""}`;
   }
   if (status === 415) headers["Accept-Post"] = "application/json";
   // What `OPTIONS *` may be told: the methods of all routes.
   if (status === 405 && !res.hasHeader("Allow")) headers["Allow"] = "GET, HEAD, POST";
   // A body that nobody read goes with its connection, also when it has come by now: what was looked up must not show.
-  if ((hasBody(req) && !req.readableEnded) || fault.reason === "draining") headers["Connection"] = "close";
-  answerJson(res, status, { error: title, reason: fault.reason, message, requestId }, headers);
+  if ((hasBody(req) && !req.readableEnded) || reason === "draining") headers["Connection"] = "close";
+  return headers;
 }
 
 /** The path without what may be a key: no query, and of its segments only those that are plain words. */

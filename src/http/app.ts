@@ -8,10 +8,13 @@ import { answerError, answerJson } from "./answer.ts";
 import { answerLive } from "./health.ts";
 import { RELAY_PATH } from "./relay-message.ts";
 import type { Route } from "./routes.ts";
+import { STREAMABLE_PATH } from "./streamable.ts";
 
 export interface AppParts {
   openStream: Route;
   postMessage: Route;
+  /** Streamable HTTP. */
+  streamable: Route;
   /** Messages of other instances. */
   relayMessage: Route;
   guardOrigin: (req: IncomingMessage) => void;
@@ -50,7 +53,7 @@ export function createApp(parts: AppParts): Express {
   app.use((req, _res, next) => (parts.guardOrigin(req), next()));
   const answerOrigin = cors({
     origin: [...parts.allowedOrigins],
-    methods: ["GET", "POST"],
+    methods: ["GET", "POST", "DELETE"],
     allowedHeaders: [
       "Authorization",
       "X-API-Key",
@@ -59,18 +62,26 @@ export function createApp(parts: AppParts): Express {
       "Last-Event-ID",
       "Mcp-Session-Id",
       "Mcp-Protocol-Version",
+      "Mcp-Method",
+      "Mcp-Name",
     ],
     exposedHeaders: ["Mcp-Session-Id", "X-Request-Id"],
     maxAge: 600,
   });
   app.use((req, res, next) => (req.headers.origin === undefined ? next() : answerOrigin(req, res, next)));
 
-  app.all("/mcp/sse", only(["GET"], parts.openStream, parts.requireKey));
+  app.all([STREAMABLE_PATH, "/servers/:server/mcp"], parts.streamable);
+  app.all(["/mcp/sse", "/servers/:server/mcp/sse"], eitherTransport(parts));
   app.all("/messages", only(["POST"], parts.postMessage, parts.requireKey));
   app.all(
     "/",
     only(["GET"], (_req, res) =>
-      answerJson(res, 200, { name: "mcp-sse-gateway", sse: "/mcp/sse", health: "/health" }),
+      answerJson(res, 200, {
+        name: "mcp-sse-gateway",
+        sse: "/mcp/sse",
+        streamable: STREAMABLE_PATH,
+        health: "/health",
+      }),
     ),
   );
   app.all(OAUTH_PATHS, () => {
@@ -85,6 +96,15 @@ export function createApp(parts: AppParts): Express {
     answerError(req, res, error, parts.log);
   });
   return app;
+}
+
+/** Clients that are told a URL and not its transport try Streamable HTTP first: at the stream's URL it just works. */
+function eitherTransport({ openStream, streamable, requireKey }: AppParts): Route {
+  const sse = only(["GET", "POST", "DELETE"], openStream, requireKey);
+  return (req, res) => {
+    const isStreamable = req.method === "POST" || req.headers["mcp-session-id"] !== undefined;
+    return isStreamable || req.method === "DELETE" ? streamable(req, res) : sse(req, res);
+  };
 }
 
 /** A route for some methods; others are answered 405, to those who may know that the path is there. */

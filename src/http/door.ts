@@ -14,31 +14,37 @@ import { announceClose, endConnection, isClosing } from "./linger.ts";
 import { MESSAGES_PATH } from "./open-stream.ts";
 import { RELAY_PATH } from "./relay-message.ts";
 import type { Route } from "./routes.ts";
+import { STREAMABLE_PATH } from "./streamable.ts";
 
 export interface DoorListeners {
   /** The Express app. */
   app: RequestListener;
   postMessage: Route;
   relayMessage: Route;
+  streamable: Route;
   guardOrigin: (req: IncomingMessage) => void;
   log: Log;
 }
 
 /**
- * Takes the two hot routes past Express, which costs more than all the rest of a message's way; everything else, and
+ * Takes the hot routes past Express, which costs more than all the rest of a message's way; everything else, and
  * every POST that is in any way unusual, goes through the app. Both run the same guards and the same routes.
  */
 export function createThinPath(listeners: DoorListeners): RequestListener {
-  const { app, postMessage, relayMessage, guardOrigin, log } = listeners;
+  const { app, postMessage, relayMessage, streamable, guardOrigin, log } = listeners;
   const prefix = `${MESSAGES_PATH}?`;
+  const exact = new Map([
+    [RELAY_PATH, relayMessage],
+    [STREAMABLE_PATH, streamable],
+  ]);
   return (req, res) => {
-    const isRelayed = req.url === RELAY_PATH;
-    const isHot = isRelayed || req.url?.startsWith(prefix) === true;
-    if (req.method !== "POST" || !isHot || req.headers.origin !== undefined) return app(req, res);
+    const route = req.url?.startsWith(prefix) === true ? postMessage : exact.get(req.url ?? "");
+    if (req.method !== "POST" || route === undefined || req.headers.origin !== undefined)
+      return app(req, res);
     try {
       admit(req);
-      if (!isRelayed) guardOrigin(req);
-      const done = isRelayed ? relayMessage(req, res) : postMessage(req, res);
+      if (route !== relayMessage) guardOrigin(req);
+      const done = route(req, res);
       done?.catch((error: unknown) => answerError(req, res, error, log));
     } catch (error) {
       answerError(req, res, error, log);

@@ -3,6 +3,7 @@ import {
   encodeEndpoint,
   encodeLargeMessage,
   encodeMessage,
+  encodePrime,
   encodeRetry,
   HEARTBEAT,
 } from "../protocol/sse.ts";
@@ -11,24 +12,26 @@ import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
 
 /** A message up to this size is copied into one buffer with its frame; a larger one is written beside it. */
 const COPY_BYTES = 32 * 1024;
-/** How long a stream that was ended may take to hand out its last bytes. */
+/** How long a stream that was ended may take to hand out its last bytes, plus 1 ms for each 32 of them. */
 const END_MS = 5000;
+const BYTES_PER_MS = 32;
 
 /** An SSE response, as the stream of a session. */
 export class EventStream implements ClientStream {
   events: ClientStreamEvents | undefined;
+  /** The response that it is. */
+  protected readonly res: ServerResponse;
   readonly endsUnheard = false;
-  readonly #res: ServerResponse;
-  readonly #taken = (error?: Error | null): void => {
+  protected readonly taken = (error?: Error | null): void => {
     // Node calls back without an error also for what a socket that was destroyed had not taken.
-    const isTaken = (error === undefined || error === null) && this.#res.socket?.destroyed === false;
+    const isTaken = (error === undefined || error === null) && this.res.socket?.destroyed === false;
     if (isTaken) this.events?.onTaken(this);
   };
   #idPrefix = "";
   #isClosed = false;
 
   constructor(res: ServerResponse) {
-    this.#res = res;
+    this.res = res;
     res.once("close", () => {
       this.#isClosed = true;
       this.events?.onClose(this);
@@ -37,20 +40,25 @@ export class EventStream implements ClientStream {
     res.on("error", () => undefined);
   }
 
+  get canResume(): boolean {
+    return true;
+  }
+
   /** Whether the client is gone already. */
   get isClosed(): boolean {
     return this.#isClosed;
   }
 
   /** Answers 200: with the first event, or at once when it is yet to be found out which session the stream belongs to. */
-  begin({ atOnce = false } = {}): void {
-    const res = this.#res;
+  begin({ atOnce = false, headers = {} } = {}): void {
+    const { res } = this;
     res.writeHead(200, {
       ...COMMON_HEADERS,
       "Content-Type": "text/event-stream",
       "Cache-Control": "no-cache, no-store, no-transform",
       "X-Accel-Buffering": "no",
       "X-Request-Id": requestIdOf(res),
+      ...headers,
     });
     if (atOnce) res.flushHeaders();
     // A client that vanishes behind a router sends no farewell; the kernel finds out.
@@ -64,22 +72,32 @@ export class EventStream implements ClientStream {
    */
   announce(sessionId: string, endpointUrl: string, retryMs: number): void {
     this.#idPrefix = `${sessionId}.`;
-    this.#res.write(encodeEndpoint(endpointUrl, retryMs));
+    this.res.write(encodeEndpoint(endpointUrl, retryMs));
+  }
+
+  /**
+   * The same for Streamable HTTP. `sequence` is the number after which the client would go on if it were cut now, when
+   * it is known and the client can be told.
+   * @param idPrefix begins the `id` of each event.
+   */
+  prime(idPrefix: string, retryMs: number, sequence: number | undefined): void {
+    this.#idPrefix = idPrefix;
+    this.res.write(encodePrime(sequence === undefined ? undefined : idPrefix + sequence, retryMs));
   }
 
   get pendingBytes(): number {
-    return this.#res.writableLength;
+    return this.res.writableLength;
   }
 
   write(sequence: number, message: Buffer): boolean {
-    const res = this.#res;
+    const { res } = this;
     if (message.length <= COPY_BYTES) {
-      return res.write(encodeMessage(this.#idPrefix, sequence, message), this.#taken);
+      return res.write(encodeMessage(this.#idPrefix, sequence, message), this.taken);
     }
     const [head, body, tail] = encodeLargeMessage(this.#idPrefix, sequence, message);
     res.write(head);
     res.write(body);
-    return res.write(tail, this.#taken);
+    return res.write(tail, this.taken);
   }
 
   confirm(): Promise<void> {
@@ -87,17 +105,22 @@ export class EventStream implements ClientStream {
   }
 
   ping(): void {
-    this.#res.write(HEARTBEAT);
+    this.res.write(HEARTBEAT);
   }
 
   end(retryMs?: number): void {
-    const res = this.#res;
-    res.end(retryMs === undefined ? undefined : encodeRetry(retryMs));
-    const timer = setTimeout(() => res.destroy(), END_MS).unref();
-    res.once("close", () => clearTimeout(timer));
+    this.finish(retryMs === undefined ? undefined : encodeRetry(retryMs));
   }
 
   cut(): void {
-    this.#res.destroy();
+    this.res.destroy();
+  }
+
+  /** Ends the response, which its client must take at a fair pace. */
+  protected finish(last: string | Buffer | undefined, taken?: () => void): void {
+    const { res } = this;
+    res.end(last, taken);
+    const timer = setTimeout(() => res.destroy(), END_MS + res.writableLength / BYTES_PER_MS).unref();
+    res.once("close", () => clearTimeout(timer));
   }
 }

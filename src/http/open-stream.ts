@@ -3,6 +3,8 @@ import { GatewayError } from "../errors.ts";
 import type { Visitor } from "../session/fingerprint.ts";
 import type { Return } from "../session/reception.ts";
 import type { Session } from "../session/session.ts";
+import { accepts } from "./accept.ts";
+import { serverOf } from "./addressed.ts";
 import { queryOf } from "./admit.ts";
 import { clientAddress } from "./client-address.ts";
 import { EventStream } from "./event-stream.ts";
@@ -68,11 +70,12 @@ export function createOpenStream(parts: DoorParts): Route {
     const query = queryOf(req);
     const caller = authenticator.identify(req, query.get("apiKey"), address);
     if (caller === undefined) throw new GatewayError("api_key_missing");
-    if (!acceptsEventStream(req.headers.accept)) throw new GatewayError("not_acceptable");
+    if (!accepts(req.headers.accept, "text/event-stream")) throw new GatewayError("not_acceptable");
     // Behind another answer on its connection a stream would wait unseen; behind an unread body, so would its end.
     if (res.socket === null || hasBody(req)) throw new GatewayError("bad_request");
     const userAgent = (req.headers["user-agent"] ?? "").slice(0, 256);
-    const visitor = { caller: caller.name, userAgent, address, clientId: clientIdOf(req, query) };
+    const server = serverOf(req, parts.servers, caller.name);
+    const visitor = { caller: caller.name, server, userAgent, address, clientId: clientIdOf(req, query) };
     const back = returnOf(req);
     const stream = new EventStream(res);
     const found = reception.findHere(visitor, back);
@@ -102,17 +105,4 @@ function returnOf({ headers }: IncomingMessage): Return {
     // From 2026 on there is nothing to initialize and so nothing to come back to.
     protocolVersion: version !== undefined && /^202[45]-\d\d-\d\d$/.test(version) ? version : undefined,
   };
-}
-
-/** Whether an Accept header leaves room for an event stream. curl sends none that says no. */
-function acceptsEventStream(accept: string | undefined): boolean {
-  if (accept === undefined) return true;
-  return accept.split(",").some((range) => {
-    const [type = "", ...parameters] = range
-      .toLowerCase()
-      .split(";")
-      .map((part) => part.trim());
-    const isRefused = parameters.some((parameter) => /^q=0(\.0*)?$/.test(parameter));
-    return !isRefused && ["text/event-stream", "text/*", "*/*"].includes(type);
-  });
 }

@@ -11,6 +11,9 @@ import type { DoorParts, Route } from "./routes.ts";
 
 const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
+/** Whether this has the form of a session id. */
+export const isSessionId = (id: string): boolean => SESSION_ID.test(id);
+
 const ACCEPTED = "Accepted";
 
 /**
@@ -73,7 +76,7 @@ function findSession(req: IncomingMessage, parts: DoorParts): Addressed {
   if (caller === undefined && token === undefined) throw new GatewayError("api_key_missing");
   const id = query.get("sessionId");
   if (id === undefined || id === "") throw new GatewayError("session_id_required");
-  if (!SESSION_ID.test(id)) throw notFound(parts, caller);
+  if (!isSessionId(id)) throw notFound(parts, caller);
   if (caller === undefined && !tokens.opens(id, token as string)) {
     authenticator.countFailure(address);
     throw new GatewayError("session_not_found");

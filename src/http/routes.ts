@@ -4,16 +4,21 @@ import type { Carrier } from "../session/carrier.ts";
 import type { Elsewhere } from "../session/elsewhere.ts";
 import type { PostTokens } from "../session/post-token.ts";
 import type { Reception } from "../session/reception.ts";
+import type { Servers } from "../session/servers.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { TrustProxy } from "./client-address.ts";
+import type { ModernDoor } from "./modern-request.ts";
 
 /** What the routes need of the rest of the gateway. */
 export interface DoorParts {
+  servers: Servers;
   sessions: Sessions;
   reception: Reception;
   elsewhere: Elsewhere;
   carrier: Carrier;
+  /** Requests of the 2026-07-28 era. */
+  modern: ModernDoor;
   tokens: PostTokens;
   authenticator: Authenticator;
   trustProxy: TrustProxy;

@@ -48,6 +48,7 @@ export async function startTestGateway({
   const gateway = await startGateway(config, {
     log: createLog(config.logLevel, out),
     env: process.env,
+    version: "0.0.0",
     thinPath,
   });
   return {

@@ -1,0 +1,97 @@
+import type { ServerResponse } from "node:http";
+import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
+import { EventStream } from "./event-stream.ts";
+
+export interface AnswerStreamOptions {
+  /** Begins the `id` of each event. */
+  idPrefix: string;
+  /** Whether the client knows an event without data; only one that has an event's id can go on after a cut. */
+  canPrime: boolean;
+  headers: Record<string, string>;
+  retryMs: () => number;
+}
+
+/** How long an answer is waited for before a stream is begun, which a cut cannot lose. Most answers need no stream. */
+const PATIENCE_MS = 100;
+
+/**
+ * The response to one POSTed request: plain JSON when the answer is the first that comes and comes soon, else an SSE
+ * stream that ends with the answer.
+ */
+export class AnswerStream extends EventStream {
+  readonly #options: AnswerStreamOptions;
+  readonly #patience: NodeJS.Timeout;
+  #held: { sequence: number; message: Buffer } | undefined;
+  #state: "waiting" | "stream" | "over" = "waiting";
+
+  constructor(res: ServerResponse, options: AnswerStreamOptions) {
+    super(res);
+    this.#options = options;
+    this.#patience = setTimeout(() => this.#begin(), PATIENCE_MS);
+    res.once("close", () => this.release());
+  }
+
+  override get canResume(): boolean {
+    return this.#state === "stream";
+  }
+
+  /** Whether the response has begun, so that nothing else can be answered. */
+  get hasBegun(): boolean {
+    return this.#state !== "waiting";
+  }
+
+  override write(sequence: number, message: Buffer): boolean {
+    if (this.#state === "over") return true;
+    if (this.#state === "waiting") {
+      if (this.#held === undefined) {
+        this.#held = { sequence, message };
+        // If it is the answer, the stream is ended in this turn.
+        queueMicrotask(() => this.#state === "waiting" && this.#begin());
+        return true;
+      }
+      this.#begin();
+    }
+    return super.write(sequence, message);
+  }
+
+  override ping(): void {
+    if (this.#state === "stream") super.ping();
+  }
+
+  override end(retryMs?: number): void {
+    if (this.#state === "over") return;
+    if (this.#state === "waiting" && this.#held !== undefined && retryMs === undefined)
+      return this.#answer(this.#held.message);
+    if (this.#state === "waiting") this.#begin();
+    super.end(retryMs);
+  }
+
+  /** The request was not given to the server: somebody else answers. */
+  release(): void {
+    clearTimeout(this.#patience);
+    if (this.#state === "waiting") this.#state = "over";
+  }
+
+  #answer(message: Buffer): void {
+    clearTimeout(this.#patience);
+    this.#state = "over";
+    this.res.writeHead(200, {
+      ...COMMON_HEADERS,
+      "Content-Type": "application/json; charset=utf-8",
+      "Content-Length": String(message.length),
+      "X-Request-Id": requestIdOf(this.res),
+      ...this.#options.headers,
+    });
+    this.finish(message, this.taken);
+  }
+
+  #begin(): void {
+    clearTimeout(this.#patience);
+    if (this.#state !== "waiting") return;
+    this.#state = "stream";
+    const { idPrefix, canPrime, headers, retryMs } = this.#options;
+    this.begin({ headers });
+    this.prime(idPrefix, retryMs(), canPrime ? 0 : undefined);
+    if (this.#held !== undefined) super.write(this.#held.sequence, this.#held.message);
+  }
+}

@@ -1,0 +1,125 @@
+import type { ServerResponse } from "node:http";
+import { GatewayError } from "../errors.ts";
+import { splitBatch } from "../protocol/batch.ts";
+import { scanMessage, type Envelope } from "../protocol/json-rpc.ts";
+import { encodeMessage } from "../protocol/sse.ts";
+import type { ClientStream, ClientStreamEvents } from "../session/client-stream.ts";
+import { laneId } from "../session/lane-id.ts";
+import { requestIdOf } from "./answer.ts";
+import { EventStream } from "./event-stream.ts";
+import { retryMs } from "./open-stream.ts";
+import type { DoorParts } from "./routes.ts";
+import { rpcError } from "./rpc-answer.ts";
+import { accept202, give, type StreamableRequest } from "./streamable-request.ts";
+
+/**
+ * Answers a batch, which only clients of 2025-03-26 send: its messages go to the server in order, and the answers to its
+ * requests come on one stream, each as its lane has it.
+ */
+export async function answerBatch(
+  request: StreamableRequest,
+  batch: Buffer,
+  parts: DoorParts,
+): Promise<void> {
+  const { res } = request;
+  const id = request.id as string;
+  const messages = splitBatch(batch);
+  if (typeof messages === "string") throw new GatewayError(messages);
+  const scanned = messages.map((message) => ({ message, envelope: scan(message) }));
+  const requests = scanned.filter(({ envelope }) => envelope.kind === "request").length;
+  if (requests === 0) {
+    for (const { message, envelope } of scanned) await give(request, id, message, envelope, parts);
+    return accept202(res);
+  }
+  if (res.socket === null) throw new GatewayError("bad_request");
+  const shared = new SharedStream(res, requests);
+  shared.stream.begin({ atOnce: true, headers: { "Mcp-Session-Id": id } });
+  for (const { message, envelope } of scanned) {
+    if (envelope.kind !== "request") {
+      // Nobody waits for an answer to it, so there is nobody to tell.
+      await give(request, id, message, envelope, parts).catch(() => undefined);
+      continue;
+    }
+    const lane = laneId(requestIdOf(res), envelope.id as string);
+    const stream = new BatchPart(shared, `${id}.${lane}.`);
+    await give(request, id, message, envelope, parts, { lane, stream }).catch((error: unknown) => {
+      const fault = error instanceof GatewayError ? error : new GatewayError("internal", { cause: error });
+      if (fault.reason === "internal") parts.log.error({ err: error }, "request failed");
+      stream.write(0, Buffer.from(rpcError(fault, requestIdOf(res), envelope.id)));
+      stream.end();
+    });
+  }
+}
+
+function scan(message: Buffer): Envelope {
+  const envelope = scanMessage(message);
+  if (typeof envelope === "string") throw new GatewayError(envelope);
+  if (envelope.method === "initialize") throw new GatewayError("already_initialized");
+  return envelope;
+}
+
+/** One response that several lanes write to, and which ends with the last of them. */
+class SharedStream {
+  readonly stream: EventStream;
+  readonly res: ServerResponse;
+  readonly parts = new Set<BatchPart>();
+  #open: number;
+
+  constructor(res: ServerResponse, count: number) {
+    this.res = res;
+    this.#open = count;
+    this.stream = new EventStream(res);
+    res.on("drain", () => this.parts.forEach((part) => part.events?.onDrain(part)));
+    res.once("close", () => this.parts.forEach((part) => part.events?.onClose(part)));
+  }
+
+  partEnded(retry: number | undefined): void {
+    this.#open -= 1;
+    if (this.#open === 0) this.stream.end(retry);
+  }
+}
+
+/** One lane's part of a shared response. */
+class BatchPart implements ClientStream {
+  events: ClientStreamEvents | undefined;
+  readonly canResume = true;
+  readonly endsUnheard = false;
+  readonly #shared: SharedStream;
+  readonly #idPrefix: string;
+  #isEnded = false;
+
+  constructor(shared: SharedStream, idPrefix: string) {
+    this.#shared = shared;
+    this.#idPrefix = idPrefix;
+    shared.parts.add(this);
+  }
+
+  get pendingBytes(): number {
+    return this.#shared.res.writableLength;
+  }
+
+  write(sequence: number, message: Buffer): boolean {
+    const { res } = this.#shared;
+    return res.write(encodeMessage(this.#idPrefix, sequence, message), (error) => {
+      if ((error ?? undefined) === undefined && res.socket?.destroyed === false) this.events?.onTaken(this);
+    });
+  }
+
+  confirm(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  ping(): void {
+    this.#shared.stream.ping();
+  }
+
+  end(retry?: number): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#shared.partEnded(retry === undefined ? undefined : retryMs());
+  }
+
+  cut(): void {
+    this.#shared.stream.cut();
+  }
+}

@@ -1,0 +1,98 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { GatewayError } from "../errors.ts";
+import type { Envelope } from "../protocol/json-rpc.ts";
+import { namesModern } from "../protocol/modern.ts";
+import type { Reply, Session } from "../session/session.ts";
+import { serverOf } from "./addressed.ts";
+import { queryOf } from "./admit.ts";
+import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
+import type { Caller } from "./authenticate.ts";
+import { clientAddress } from "./client-address.ts";
+import { isSessionId } from "./post-message.ts";
+import type { DoorParts } from "./routes.ts";
+
+/** Versions of Streamable HTTP with sessions, and the one before it, which some clients name all the same. */
+const VERSIONS = new Set(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]);
+/** Who names none speaks this one. It is the only one with batches. */
+export const UNNAMED_VERSION = "2025-03-26";
+
+/** One request to `/mcp`, and what is known of it before its body is read. */
+export interface StreamableRequest {
+  req: IncomingMessage;
+  res: ServerResponse;
+  caller: Caller;
+  address: string;
+  /** Name of the MCP server. */
+  server: string;
+  /** The session that it names. */
+  id: string | undefined;
+  /** That session, if it is here. */
+  session: Session | undefined;
+  version: string;
+}
+
+/** Who asks, and of which session. A session of someone else answers as one that does not exist. */
+export async function identify(
+  req: IncomingMessage,
+  res: ServerResponse,
+  parts: DoorParts,
+): Promise<StreamableRequest> {
+  const { authenticator, servers, trustProxy, sessions, elsewhere } = parts;
+  const address = clientAddress(req, trustProxy);
+  const caller = authenticator.identify(req, queryOf(req).get("apiKey"), address);
+  if (caller === undefined) throw new GatewayError("api_key_missing");
+  const server = serverOf(req, servers, caller.name);
+  const version = (req.headers["mcp-protocol-version"] as string | undefined) ?? UNNAMED_VERSION;
+  const request = { req, res, caller, address, server, version };
+  if (namesModern(req.headers)) {
+    if (req.method !== "POST") throw methodNotAllowed(res, "POST");
+    return { ...request, id: undefined, session: undefined };
+  }
+  if (!VERSIONS.has(version)) throw new GatewayError("unsupported_version");
+  const id = req.headers["mcp-session-id"] as string | undefined;
+  if (id === undefined) return { ...request, id, session: undefined };
+  const session = isSessionId(id) ? sessions.find(id) : undefined;
+  const isOurs = session === undefined ? isSessionId(id) : session.caller === caller.name;
+  if (!isOurs || session?.transport === "sse") throw notFound(parts, caller);
+  if (session === undefined) {
+    await elsewhere.expect(id, caller.name).catch((error: unknown) => {
+      throw error instanceof GatewayError && error.reason === "session_not_found"
+        ? notFound(parts, caller)
+        : error;
+    });
+  }
+  return { ...request, id, session };
+}
+
+/** Gives one message to the session, here or elsewhere. */
+export async function give(
+  { caller, session }: StreamableRequest,
+  id: string,
+  message: Buffer,
+  envelope: Envelope,
+  { sessions, elsewhere }: DoorParts,
+  reply?: Reply,
+): Promise<void> {
+  if (session === undefined || session.isLeaving)
+    return elsewhere.deliver(id, caller.name, message, envelope, reply);
+  // What is in flight may finish, and for that the client's answers must pass.
+  if (sessions.isDraining && !sessions.handsOver && envelope.kind === "request")
+    throw new GatewayError("draining");
+  await session.deliver(message, envelope, reply);
+}
+
+/** Answers that the message was given to the server. */
+export function accept202(res: ServerResponse): void {
+  res.writeHead(202, { ...COMMON_HEADERS, "Content-Length": "0", "X-Request-Id": requestIdOf(res) });
+  res.end();
+}
+
+function notFound({ authenticator }: DoorParts, caller: Caller): GatewayError {
+  authenticator.countMiss(caller);
+  return new GatewayError("session_not_found");
+}
+
+export function methodNotAllowed(res: ServerResponse, allow = "GET, POST, DELETE"): GatewayError {
+  res.setHeader("Allow", allow);
+  return new GatewayError("method_not_allowed");
+}

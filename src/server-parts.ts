@@ -1,0 +1,122 @@
+import type { Log } from "./log.ts";
+import type { ServerConfig } from "./server-config.ts";
+import { breakUpstream } from "./upstream/breaker.ts";
+import { createBuiltinUpstream } from "./upstream/builtin.ts";
+import { createDemoServer } from "./upstream/demo-server.ts";
+import { childEnvironment } from "./upstream/environment.ts";
+import { legacyFront } from "./upstream/legacy-front.ts";
+import { modernFront } from "./upstream/modern-front.ts";
+import { poolUpstream } from "./upstream/pool.ts";
+import { createRemoteUpstream } from "./upstream/remote.ts";
+import { shareUpstream } from "./upstream/shared.ts";
+import { createStatelessUpstream } from "./upstream/stateless.ts";
+import { createStdioUpstream } from "./upstream/stdio.ts";
+import type { Upstream } from "./upstream/upstream.ts";
+
+/** One server as it is built from its configuration. */
+export interface ServerParts {
+  /** For sessions of a version with `initialize`. */
+  direct: Upstream;
+  /** For requests of the 2026-07-28 era. */
+  stateless: Upstream;
+  /** Starts what is to be ready ahead of its sessions. */
+  start(): void;
+  /** Its processes now, and the sessions that wait for one. Undefined for a server that has none. */
+  processes(): { children: number; waiting: number } | undefined;
+  /** Ends every link. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+export interface ServerPartsOptions {
+  /** What a process may inherit from. */
+  env: NodeJS.ProcessEnv;
+  log: Log;
+}
+
+/** So many failed starts in a row, and how long nothing is started then, at first. */
+const BREAKER = { failures: 5, resetMs: 5000 };
+const NO_PROCESS = { start: () => {}, processes: () => undefined };
+
+/** What speaks to the server itself, each side in its own era. */
+interface Lines extends Omit<ServerParts, "close"> {
+  /** From the outermost layer to the server. */
+  layers: Upstream[];
+}
+
+/** Builds a server out of its layers, and touches nothing. */
+export function createServerParts(config: ServerConfig, options: ServerPartsOptions): ServerParts {
+  const { log } = options;
+  const { direct, stateless, start, processes, layers } = linesTo(config, options);
+  const legacy = legacyFront(lend(direct), lend(stateless), { log });
+  const modern = modernFront(lend(stateless), lend(direct), {
+    maxLinks: config.maxChildren,
+    idleMs: config.idleSeconds * 1000,
+    startMs: config.startSeconds * 1000,
+    log,
+  });
+  return {
+    direct: legacy,
+    stateless: modern,
+    start,
+    processes,
+    async close() {
+      // Whoever translates says goodbye before the line is cut.
+      await Promise.all([legacy.close(), modern.close()]);
+      for (const layer of layers) await layer.close();
+    },
+  };
+}
+
+function linesTo(config: ServerConfig, options: ServerPartsOptions): Lines {
+  const { name, idleSeconds, maxLineBytes: maxMessageBytes } = config;
+  const { log } = options;
+  if (config.kind === "remote") {
+    const { url, headers, transport } = config;
+    const remote = createRemoteUpstream({ name, url, headers, transport, maxMessageBytes, log });
+    return { direct: remote, stateless: remote.stateless, ...NO_PROCESS, layers: [remote] };
+  }
+  if (config.kind === "stdio") return linesToProcess(config, options);
+  const builtin = createBuiltinUpstream({ name, createServer: createDemoServer, log });
+  const stateless = createStatelessUpstream(lend(builtin), { idleMs: idleSeconds * 1000, log });
+  return { direct: builtin, stateless, ...NO_PROCESS, layers: [stateless, builtin] };
+}
+
+function linesToProcess(
+  config: Extract<ServerConfig, { kind: "stdio" }>,
+  { env, log }: ServerPartsOptions,
+): Lines {
+  const idleMs = config.idleSeconds * 1000;
+  const stdio = createStdioUpstream({
+    ...config,
+    env: { ...childEnvironment(env, []), ...config.env },
+    maxWaiting: config.maxChildren,
+    log,
+  });
+  // Each side has its own: a server that ends when it is asked for the other era must not close the door to sessions.
+  const breaker = (): Upstream => breakUpstream(lend(stdio), { ...BREAKER, log });
+  const sessions = breaker();
+  const pool =
+    config.model === "pool"
+      ? poolUpstream(sessions, { size: Math.min(config.poolSize, config.maxChildren), idleMs, log })
+      : undefined;
+  const shared = config.model === "shared" ? shareUpstream(sessions, { idleMs, log }) : undefined;
+  const direct = pool ?? shared ?? sessions;
+  const stateless = createStatelessUpstream(breaker(), { idleMs, log });
+  return {
+    direct,
+    stateless,
+    start: () => pool?.start(),
+    processes: () => stdio.stats(),
+    layers: [stateless, direct, stdio],
+  };
+}
+
+/** The same upstream for a layer around it, which cannot end it: other layers stand on it too. */
+export const lend = (upstream: Upstream): Upstream => ({
+  name: upstream.name,
+  get isFull() {
+    return upstream.isFull;
+  },
+  open: (events, signal) => upstream.open(events, signal),
+  close: () => Promise.resolve(),
+});

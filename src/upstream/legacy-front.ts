@@ -1,0 +1,239 @@
+import { GatewayError } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { type Envelope, scanMessage } from "../protocol/json-rpc.ts";
+import { LegacyTalk } from "./legacy-talk.ts";
+import { valueOf } from "./modern-members.ts";
+import { INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_VERSION } from "./modern-terms.ts";
+import type { Link, LinkEnd, LinkEvents, Upstream } from "./upstream.ts";
+
+export interface LegacyFrontOptions {
+  log: Log;
+}
+
+/** What servers that know no `initialize` answer to it; the SDK's says that the version is not supported. */
+const REFUSALS = [UNSUPPORTED_VERSION, METHOD_NOT_FOUND, INVALID_PARAMS];
+
+/**
+ * What a session of a version with `initialize` gets: the server itself, or, when that speaks only 2026-07-28, a
+ * translation. Which of the two it is shows at the first `initialize`, and is remembered.
+ *
+ * @param direct links for sessions.
+ * @param stateless links for single requests of the 2026-07-28 era, to the same server.
+ */
+export function legacyFront(direct: Upstream, stateless: Upstream, { log }: LegacyFrontOptions): Upstream {
+  const links = new Set<FrontLink>();
+  const memory = { isModern: false };
+  let closed = false;
+  return {
+    name: direct.name,
+    get isFull() {
+      return memory.isModern ? stateless.isFull : direct.isFull;
+    },
+    async open(events, signal) {
+      signal.throwIfAborted();
+      if (closed) throw new GatewayError("upstream_start_failed");
+      const parts = { direct, stateless, memory, events, log, onGone: () => void links.delete(link) };
+      const link = new FrontLink(parts);
+      await link.start(signal);
+      links.add(link);
+      if (!closed) return link;
+      await link.close();
+      throw new GatewayError("upstream_start_failed");
+    },
+    async close() {
+      closed = true;
+      await Promise.all([...links].map((link) => link.close()));
+      await Promise.all([direct.close(), stateless.close()]);
+    },
+  };
+}
+
+interface FrontParts {
+  direct: Upstream;
+  stateless: Upstream;
+  memory: { isModern: boolean };
+  events: LinkEvents;
+  log: Log;
+  onGone(): void;
+}
+
+/** One session's connection, to the server itself until that has refused an `initialize` for its era. */
+class FrontLink implements Link {
+  readonly #parts: FrontParts;
+  readonly #gone = new AbortController();
+  #direct: Link | undefined;
+  #talk: LegacyTalk | undefined;
+  /** A translation that is about to be tried. */
+  #trial: LegacyTalk | undefined;
+  #directEnd: LinkEnd | undefined;
+  /** The `initialize` that is not answered yet. */
+  #initialize: { id: string; message: Buffer } | undefined;
+  /** Whether no `initialize` was answered so far. */
+  #isNew = true;
+  #isPaused = false;
+  #isEnded = false;
+  #closed: Promise<void> | undefined;
+
+  constructor(parts: FrontParts) {
+    this.#parts = parts;
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    if (this.#parts.memory.isModern) this.#talk = this.#newTalk();
+    else await this.#openDirect(signal);
+  }
+
+  send(message: Buffer): Promise<void> | undefined {
+    if (this.#isEnded || this.#closed !== undefined)
+      return Promise.reject(new GatewayError("upstream_exited"));
+    const server = this.#talk ?? this.#trial ?? this.#direct;
+    if (server === undefined) return Promise.reject(new GatewayError("upstream_exited"));
+    if (!this.#isNew) return server.send(message);
+    const envelope = scanMessage(message);
+    if (typeof envelope !== "string" && envelope.method === "initialize") {
+      this.#initialize = { id: envelope.id as string, message };
+      if (this.#talk !== undefined) return this.#introduceAnew(this.#talk, message);
+      return server.send(message)?.catch((error: unknown) => this.#tryAfter(error, message));
+    }
+    return server.send(message);
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#direct?.pause();
+    this.#talk?.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#direct?.resume();
+    this.#talk?.resume();
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#gone.abort(new GatewayError("upstream_exited"));
+    await Promise.all([this.#talk?.close(), this.#trial?.close(), this.#direct?.close()]);
+    this.#end("closed");
+  }
+
+  async #openDirect(signal: AbortSignal): Promise<void> {
+    try {
+      const link: Link = await this.#parts.direct.open(
+        {
+          onMessage: (message) => this.#take(message),
+          // The link that was left for the translation ends too.
+          onEnd: (end) => {
+            this.#directEnd = end;
+            if (this.#talk === undefined && this.#trial === undefined) this.#end(end);
+          },
+        },
+        signal,
+      );
+      this.#direct = link;
+      if (this.#isPaused) link.pause();
+    } catch (error) {
+      if (!(error instanceof GatewayError) || error.reason !== "upstream_era") throw error;
+      this.#talk = this.#newTalk();
+    }
+  }
+
+  #newTalk(): LegacyTalk {
+    const { stateless, log } = this.#parts;
+    const talk = new LegacyTalk({ upstream: stateless, log, onMessage: (message) => this.#give(message) });
+    if (this.#isPaused) talk.pause();
+    return talk;
+  }
+
+  #take(message: Buffer): void {
+    if (this.#talk !== undefined) return;
+    if (!this.#isNew || this.#trial !== undefined || this.#initialize === undefined)
+      return this.#give(message);
+    const envelope = scanMessage(message);
+    if (typeof envelope === "string" || envelope.id !== this.#initialize.id || envelope.kind !== "response")
+      return this.#give(message);
+    if (refusesEra(envelope, message)) {
+      void this.#tryInstead(this.#initialize.message, message);
+    } else {
+      this.#isNew = false;
+      this.#give(message);
+    }
+  }
+
+  /** The server has answered this `initialize` with a refusal: the client gets it only if there is no other way. */
+  async #tryInstead(initialize: Buffer, refusal: Buffer): Promise<void> {
+    if (await this.#try(initialize)) return;
+    this.#give(refusal);
+    if (this.#directEnd !== undefined) this.#end(this.#directEnd);
+  }
+
+  /** The server did not take this `initialize`. Over HTTP that may be how it says that it knows none. */
+  async #tryAfter(error: unknown, initialize: Buffer): Promise<void> {
+    const { reason } = error instanceof GatewayError ? error : {};
+    if (reason !== "upstream_era" && reason !== "upstream_unreachable") throw error;
+    if (!(await this.#try(initialize))) throw error;
+  }
+
+  /** Whether the server answers in the other era. Then the client has its answer. */
+  async #try(initialize: Buffer): Promise<boolean> {
+    const { memory, log } = this.#parts;
+    const talk = this.#newTalk();
+    this.#trial = talk;
+    const answer = await this.#introduction(talk, initialize).catch((error: unknown) => {
+      log.warn({ err: error }, "The server refuses sessions and could not be asked in the other era");
+      return undefined;
+    });
+    this.#trial = undefined;
+    if (answer === undefined || this.#closed !== undefined) {
+      await talk.close();
+      return false;
+    }
+    if (!memory.isModern)
+      log.info({ event: "era_translated" }, "The server speaks only 2026-07-28: translating");
+    memory.isModern = true;
+    this.#talk = talk;
+    this.#isNew = false;
+    this.#give(answer);
+    await this.#direct?.close();
+    return true;
+  }
+
+  /** The server is remembered to refuse `initialize`. Where that is not so any more, it gets this one. */
+  async #introduceAnew(talk: LegacyTalk, initialize: Buffer): Promise<void> {
+    const answer = await this.#introduction(talk, initialize);
+    if (this.#closed !== undefined) return;
+    if (answer !== undefined) {
+      this.#isNew = false;
+      return this.#give(answer);
+    }
+    this.#parts.memory.isModern = false;
+    this.#talk = undefined;
+    await talk.close();
+    await this.#openDirect(this.#gone.signal);
+    if (this.#direct === undefined) throw new GatewayError("upstream_start_failed");
+    await this.#direct.send(initialize);
+  }
+
+  #introduction(talk: LegacyTalk, initialize: Buffer): Promise<Buffer | undefined> {
+    return talk.introduce(initialize, this.#initialize?.id as string);
+  }
+
+  #give(message: Buffer): void {
+    if (this.#closed === undefined && !this.#isEnded) this.#parts.events.onMessage(message);
+  }
+
+  #end(end: LinkEnd): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#parts.onGone();
+    this.#parts.events.onEnd(end);
+  }
+}
+
+function refusesEra({ failed }: Envelope, message: Buffer): boolean {
+  return failed && REFUSALS.includes(valueOf(message, ["error", "code"]) as number);
+}

@@ -1,0 +1,103 @@
+import { type Envelope } from "../protocol/json-rpc.ts";
+import { locate, type Span, splice, textAt } from "../protocol/splice.ts";
+
+const PROGRESS_TOKEN = "progressToken";
+/** Its value is the id of the `subscriptions/listen` request that a message belongs to. */
+const SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId";
+
+/** False when no member of this name can be in the message: spelled with escapes, it would stand there with a `\u`. */
+export const mayHave = (message: Buffer, name: string): boolean =>
+  message.includes(name) || message.includes("\\u");
+
+/** Where the value at a path stands, without a walk when its last name is nowhere in the message. */
+export function find(message: Buffer, ...path: string[]): Span | undefined {
+  return mayHave(message, path.at(-1) as string) ? locate(message, path) : undefined;
+}
+
+/** The text of the value at a path. */
+export function textOf(message: Buffer, ...path: string[]): string | undefined {
+  const span = find(message, ...path);
+  return span && textAt(message, span);
+}
+
+/** The string at a path; undefined when there is none or it is something else. */
+export function stringOf(message: Buffer, ...path: string[]): string | undefined {
+  const text = textOf(message, ...path);
+  return text?.startsWith('"') ? (JSON.parse(text) as string) : undefined;
+}
+
+/** An id or token in the spelling of `Envelope.id`, so that equal ones are equal strings. */
+export function spelled(text: string): string {
+  if (text.startsWith('"')) return text.includes("\\") ? JSON.stringify(JSON.parse(text)) : text;
+  return /^(?:0|-?[1-9][0-9]*)$/.test(text) ? text : String(Number(text));
+}
+
+/** A client's request as the server is to see it. */
+export interface Renamed {
+  readonly message: Buffer;
+  /** The client's own id, letter by letter. */
+  readonly ownId: string;
+  /** The client's own progress token, letter by letter. */
+  readonly ownToken: string | undefined;
+}
+
+/** Gives a request another id, which is its progress token too if it has one. */
+export function renameRequest(message: Buffer, innerId: string): Renamed {
+  const id = locate(message, ["id"]) as Span;
+  const token = find(message, "params", "_meta", PROGRESS_TOKEN);
+  const changes = [id, ...(token ? [token] : [])]
+    .toSorted((a, b) => a.start - b.start)
+    .map((span) => ({ ...span, text: innerId }));
+  return {
+    message: splice(message, changes),
+    ownId: textAt(message, id),
+    ownToken: token && textAt(message, token),
+  };
+}
+
+/** An answer as the client is to see it, whose id for the request is given letter by letter. */
+export function renameAnswer(answer: Buffer, ownId: string): Buffer {
+  const id = locate(answer, ["id"]) as Span;
+  const subscription = find(answer, "result", "_meta", SUBSCRIPTION_ID);
+  const isIts = subscription && spelled(textAt(answer, subscription)) === spelled(textAt(answer, id));
+  const changes = [id, ...(isIts ? [subscription] : [])]
+    .toSorted((a, b) => a.start - b.start)
+    .map((span) => ({ ...span, text: ownId }));
+  return splice(answer, changes);
+}
+
+/** A place in a message that names a request or its progress, and the name. */
+export interface Mark extends Span {
+  readonly name: string;
+}
+
+function markAt(message: Buffer, path: string[]): Mark | undefined {
+  const span = find(message, ...path);
+  return span && { ...span, name: spelled(textAt(message, span)) };
+}
+
+/** The request that a notification says is cancelled. */
+export const cancelledMark = (message: Buffer): Mark | undefined => markAt(message, ["params", "requestId"]);
+
+/** The token that a notification of progress is for. */
+export const progressMark = (message: Buffer): Mark | undefined =>
+  markAt(message, ["params", PROGRESS_TOKEN]);
+
+/** The token that a request wants its progress told with. */
+export const tokenMark = (message: Buffer): Mark | undefined =>
+  markAt(message, ["params", "_meta", PROGRESS_TOKEN]);
+
+/** The listen request that a message belongs to. */
+export const subscriptionMark = (message: Buffer, { paramsEnd }: Envelope): Mark | undefined =>
+  paramsEnd > 0 ? markAt(message, ["params", "_meta", SUBSCRIPTION_ID]) : undefined;
+
+/** The same message with another name in this place. */
+export const rename = (message: Buffer, mark: Mark, text: string): Buffer =>
+  splice(message, [{ start: mark.start, end: mark.end, text }]);
+
+/** A client's id for its request, letter by letter. */
+export const ownIdOf = (request: Buffer): string => textAt(request, locate(request, ["id"]) as Span);
+
+/** The answer to a request that the server is not asked; `result` is JSON text. */
+export const answerTo = (request: Buffer, result: string): Buffer =>
+  Buffer.from(`{"jsonrpc":"2.0","id":${ownIdOf(request)},"result":${result}}`);

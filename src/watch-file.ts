@@ -1,0 +1,52 @@
+import { createHash } from "node:crypto";
+import { type FSWatcher, readFileSync, watch } from "node:fs";
+import { dirname } from "node:path";
+import type { Log } from "./log.ts";
+
+/** Editors and deployments write a file in several steps; this is long enough for most to be done. */
+const SETTLE_MS = 200;
+
+/**
+ * Calls `onChange` when what the file holds has changed, and when it is gone or there again. The directory is watched,
+ * not the file, so that a file that is put in its place is seen too, also behind a link.
+ */
+export function watchFile(path: string, onChange: () => void, log: Log): { close(): void } {
+  let seen = digestOf(path);
+  let timer: NodeJS.Timeout | undefined;
+  let watcher: FSWatcher | undefined;
+
+  function look(): void {
+    timer = undefined;
+    const now = digestOf(path);
+    if (now === seen) return;
+    seen = now;
+    onChange();
+  }
+  function close(): void {
+    clearTimeout(timer);
+    watcher?.close();
+  }
+  function giveUp(error: unknown): void {
+    close();
+    log.warn({ err: error }, "Changes of the servers file are not seen: send SIGHUP after one");
+  }
+  try {
+    watcher = watch(dirname(path), { persistent: false }, () => {
+      // Not put off by each event: somebody may write other files there all the time.
+      timer ??= setTimeout(look, SETTLE_MS).unref();
+    });
+    watcher.on("error", giveUp);
+  } catch (error) {
+    giveUp(error);
+  }
+  return { close };
+}
+
+/** Undefined while there is nothing to read. */
+function digestOf(path: string): string | undefined {
+  try {
+    return createHash("sha256").update(readFileSync(path)).digest("hex");
+  } catch {
+    return undefined;
+  }
+}
