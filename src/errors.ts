@@ -240,6 +240,12 @@ export const FAULTS = {
     "Bad request",
     "A header says something else than the body, or is missing. MCP-Protocol-Version, Mcp-Method and Mcp-Name must repeat the body.",
   ),
+  meta_required: fault(
+    400,
+    -32602,
+    "Invalid message",
+    "Each request of this protocol version needs protocolVersion and clientCapabilities in its _meta; data.envelope says which is missing or wrong.",
+  ),
   batch_too_long: fault(400, -32600, "Invalid message", "A batch has at most 100 messages and is not empty."),
   tool_not_allowed: fault(
     403,
@@ -388,7 +394,7 @@ export const FAULTS = {
     "Unsupported protocol version: the MCP server behind the gateway speaks only versions with initialize.",
   ),
   upstream_cannot: fault(
-    400,
+    404,
     -32601,
     "Not supported",
     "The MCP server behind the gateway speaks another era of the protocol, in which this cannot be said.",
@@ -408,27 +414,22 @@ export type Reason = keyof typeof FAULTS;
 export interface GatewayErrorOptions extends ErrorOptions {
   /** What the protocol wants told beside the reason, in the `data` of a JSON-RPC error. */
   data?: Readonly<Record<string, unknown>>;
-  /** The JSON-RPC code, where the protocol wants another one than the fault's own. */
-  rpcCode?: number;
 }
 
 /** The one error that the gateway throws on purpose; anything else is a bug and answers 500. */
 export class GatewayError extends Error {
   readonly reason: Reason;
   readonly data: Readonly<Record<string, unknown>> | undefined;
-  readonly #rpcCode: number | undefined;
 
   constructor(reason: Reason, options?: GatewayErrorOptions) {
     super(FAULTS[reason].message, options);
     this.name = "GatewayError";
     this.reason = reason;
     this.data = options?.data;
-    this.#rpcCode = options?.rpcCode;
   }
 
   get words(): FaultWords {
-    const words = FAULTS[this.reason];
-    return this.#rpcCode === undefined ? words : { ...words, rpcCode: this.#rpcCode };
+    return FAULTS[this.reason];
   }
 }
 

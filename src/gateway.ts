@@ -117,6 +117,7 @@ export async function startGateway(
     await store.close();
     throw error;
   });
+  servers.start();
   if (config.relay.isOn) {
     const events = {
       onMessage: (from: string, message: RelayMessage) => summons.receive(from, message),

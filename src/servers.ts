@@ -3,7 +3,7 @@ import { GatewayError } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { AGGREGATE, type ServerConfig } from "./server-config.ts";
 import { createServerParts, lend, type ServerParts } from "./server-parts.ts";
-import type { Servers } from "./session/servers.ts";
+import type { LinkLimits, Servers } from "./session/servers.ts";
 import { createAggregateUpstream } from "./upstream/aggregate.ts";
 import type { Scope } from "./upstream/scope.ts";
 import { scopeUpstream } from "./upstream/scoped.ts";
@@ -102,6 +102,15 @@ class Registry implements ServerRegistry {
     return this.#viewOf("stateless", server, caller);
   }
 
+  limitsOf(server: string): LinkLimits | undefined {
+    const configs = [...this.#servers.values()].map(({ config }) => config);
+    // All together are started once and wait for the slowest; which of them ended is for the aggregate to mend.
+    const of = server === AGGREGATE ? configs : configs.filter(({ name }) => name === server);
+    if (of.length === 0) return undefined;
+    const startMs = Math.max(...of.map(({ startSeconds }) => startSeconds)) * 1000;
+    return { startMs, restarts: Math.max(...of.map(({ restarts }) => restarts)) };
+  }
+
   replace(next: readonly ServerConfig[]): Replaced {
     const before = this.#servers;
     const replaced: ServerParts[] = [];
@@ -172,8 +181,7 @@ class Registry implements ServerRegistry {
       .filter((name) => scope === undefined || scope.mayUseServer(name))
       .map((name) => this.#place(side, name, caller));
     if (members.length === 0) return undefined;
-    const startSeconds = [...this.#servers.values()].map(({ config }) => config.startSeconds);
-    const startMs = Math.max(...startSeconds) * 1000;
+    const { startMs } = this.limitsOf(AGGREGATE) as LinkLimits;
     return createAggregateUpstream({
       name: AGGREGATE,
       members,

@@ -23,6 +23,19 @@ const ROOF = [
   "api-keys.ts",
   "banner.ts",
   "command-line.ts",
+  "config-servers.ts",
+  "config-store.ts",
+  "jsonc.ts",
+  "key-scopes.ts",
+  "nearest-name.ts",
+  "server-config.ts",
+  "server-entry.ts",
+  "server-parts.ts",
+  "servers.ts",
+  "servers-file.ts",
+  "variables.ts",
+  "watch-file.ts",
+  "watch-servers.ts",
 ];
 
 /** The one home of each package, so that changing it changes one place. */
@@ -31,13 +44,14 @@ const HOME: Record<string, string[]> = {
   "@upstash/redis": ["session-store/upstash", "relay/upstash"],
   cors: ["http/app.ts"],
   dotenv: ["main.ts"],
+  "eventsource-parser": ["upstream/remote"],
   express: ["http/app.ts"],
   ioredis: ["session-store/redis", "relay/redis"],
   "lru-cache": ["session/", "http/authenticate.ts", "relay/"],
   pino: ["log.ts"],
   "pino-pretty": ["log.ts"],
-  undici: ["session-store/upstash", "relay/http", "relay/upstash"],
-  zod: ["settings.ts", "config.ts", "upstream/demo-"],
+  undici: ["session-store/upstash", "relay/http", "relay/upstash", "upstream/remote"],
+  zod: ["settings.ts", "config.ts", "server-entry.ts", "upstream/demo-"],
 };
 
 /** Tables, which a reader looks things up in and does not read. */

@@ -44,7 +44,7 @@ describe("loadConfig", () => {
 
   it("LIM-06 refuses nonsense for every setting", () => {
     const numbers = Object.keys(SETTINGS).filter((name) =>
-      /(SECONDS|BYTES|MS|PORT|MAX_\w+|CONCURRENCY|CHILDREN|GRACE|RESTARTS)$/.test(name),
+      /(SECONDS|BYTES|MS|PORT|MAX_\w+|CONCURRENCY|CHILDREN|GRACE|RESTARTS|SIZE)$/.test(name),
     );
     expect(numbers.length).toBeGreaterThan(15);
     for (const name of numbers) {
@@ -99,14 +99,11 @@ describe("loadConfig", () => {
   });
 
   it("reads the server's command as words, and lets the command line win", () => {
-    expect(loadConfig({ MCP_SERVER_COMMAND: `npx -y "a server" $HOME;rm` }).server.command).toEqual([
-      "npx",
-      "-y",
-      "a server",
-      "$HOME;rm",
+    expect(loadConfig({ MCP_SERVER_COMMAND: `npx -y "a server" $HOME;rm` }).servers).toMatchObject([
+      { name: "default", kind: "stdio", command: "npx", args: ["-y", "a server", "$HOME;rm"] },
     ]);
     expect(loadConfig({ MCP_SERVER_COMMAND: "a", PORT: "1" }, { command: ["b"], port: "2" })).toMatchObject({
-      server: { command: ["b"] },
+      servers: [{ command: "b" }],
       http: { port: 2 },
     });
     expect(problemsOf({ MCP_SERVER_COMMAND: `a "b` })).toEqual([
@@ -149,7 +146,7 @@ describe("loadConfig", () => {
       expect(loadConfig({})).toMatchObject({
         relay: { isOn: false, driver: "auto", url: undefined, privateDomain: undefined, allowedHosts: [] },
         session: { orphanGraceSeconds: 120, durability: "off", streamMaxAgeSeconds: 0 },
-        server: { restarts: 3 },
+        serverDefaults: { settings: { restarts: 3 } },
       });
     });
 
@@ -245,7 +242,7 @@ describe("loadConfig", () => {
     it("takes 0 for no waiting and no second start", () => {
       expect(loadConfig({ SESSION_ORPHAN_GRACE: "0", SERVER_RESTARTS: "0" })).toMatchObject({
         session: { orphanGraceSeconds: 0 },
-        server: { restarts: 0 },
+        servers: [{ restarts: 0 }],
       });
     });
 

@@ -46,6 +46,7 @@ it("keeps what clients match on: statuses, reasons and the promised phrases", ()
       "unsupported_version 400 -32000",
       "version_not_served 400 -32022",
       "header_mismatch 400 -32020",
+      "meta_required 400 -32602",
       "batch_too_long 400 -32600",
       "tool_not_allowed 403 -32602",
       "answer_lost 502 -32603",
@@ -69,7 +70,7 @@ it("keeps what clients match on: statuses, reasons and the promised phrases", ()
       "upstream_unreachable 502 -32603",
       "upstream_refused 502 -32603",
       "upstream_era 400 -32000",
-      "upstream_cannot 400 -32601",
+      "upstream_cannot 404 -32601",
       "internal 500 -32603",
     ]
   `);

@@ -100,6 +100,9 @@ describe("the command line", () => {
     [["npx", "some-server"], "Write the server's command behind --"],
     [["--"], "Behind -- there must be the command"],
     [["--port", "many"], "PORT must be a whole number"],
+    [["--config", "missing.json"], "MCP_SERVERS_FILE: there is no such file."],
+    [["--url", "nonsense"], "--url must be a URL"],
+    [["--config", "a.json", "--", "b"], "--config and a command behind -- cannot stand together"],
   ])("%j ends with exit code 2 and says what is wrong", async (args, words) => {
     const { code, stdout, stderr } = await runProgram({ args, env: LOCAL });
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
@@ -107,6 +110,48 @@ describe("the command line", () => {
     expect(stderr).toContain(words);
     expect(stderr).not.toMatch(/\n +at /);
   });
+});
+
+describe("a servers file", () => {
+  const text = (...names: string[]) =>
+    JSON.stringify({ mcpServers: Object.fromEntries(names.map((name) => [name, { type: "builtin" }])) });
+
+  test(
+    "is told by the names of its servers, each with a URL of its own",
+    async () => {
+      const cwd = await directory();
+      await writeFile(join(cwd, "mcp.json"), text("one", "two"));
+      const program = await start({ MCP_SERVERS_FILE: "mcp.json" }, cwd);
+      await eventually(() => program.stderr().includes("Connect"), LIMIT_MS);
+      expect(program.stderr()).toMatch(/ in front of 2 servers: one, two\n/);
+      expect(program.stderr()).toMatch(/\n +http:\/\/localhost:\d+\/servers\/two\/mcp\n/);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is read again when it changes and on SIGHUP; a broken one changes nothing",
+    async () => {
+      const cwd = await directory();
+      const path = join(cwd, "mcp.json");
+      await writeFile(path, text("one", "two"));
+      const program = await start({ MCP_SERVERS_FILE: "mcp.json" }, cwd);
+      await writeFile(path, text("one", "three"));
+      const line = await program.logged(({ message }) => message === "servers file read again");
+      expect(line).toMatchObject({ added: ["three"], changed: [], removed: ["two"] });
+      await writeFile(path, "canary");
+      await program.logged(({ message }) => String(message).includes("the servers stay as they were"));
+      program.signal("SIGHUP");
+      await eventually(
+        () => program.logs().filter(({ message }) => String(message).includes("line 1, column")).length > 1,
+        LIMIT_MS,
+      );
+      expect(program.stdout()).not.toContain("canary");
+      program.signal("SIGTERM");
+      expect(await program.exited).toEqual({ code: 0, signal: null });
+    },
+    LIMIT_MS,
+  );
 });
 
 describe("a configuration that cannot work ends with exit code 2", () => {

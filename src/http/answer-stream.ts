@@ -13,6 +13,9 @@ export interface AnswerStreamOptions {
 
 /** How long an answer is waited for before a stream is begun, which a cut cannot lose. Most answers need no stream. */
 const PATIENCE_MS = 100;
+/** How long a client may take to read an answer: so long, plus 1 ms for each 32 bytes. */
+const SLOW_MS = 30_000;
+const SLOW_BYTES_PER_MS = 32;
 
 /**
  * The response to one POSTed request: plain JSON when the answer is the first that comes and comes soon, else an SSE
@@ -82,7 +85,7 @@ export class AnswerStream extends EventStream {
       "X-Request-Id": requestIdOf(this.res),
       ...this.#options.headers,
     });
-    this.finish(message, this.taken);
+    this.finish(message, SLOW_MS + message.length / SLOW_BYTES_PER_MS, this.taken);
   }
 
   #begin(): void {

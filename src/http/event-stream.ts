@@ -12,9 +12,8 @@ import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
 
 /** A message up to this size is copied into one buffer with its frame; a larger one is written beside it. */
 const COPY_BYTES = 32 * 1024;
-/** How long a stream that was ended may take to hand out its last bytes, plus 1 ms for each 32 of them. */
+/** How long a stream that was ended may take to hand out its last bytes. */
 const END_MS = 5000;
-const BYTES_PER_MS = 32;
 
 /** An SSE response, as the stream of a session. */
 export class EventStream implements ClientStream {
@@ -116,11 +115,11 @@ export class EventStream implements ClientStream {
     this.res.destroy();
   }
 
-  /** Ends the response, which its client must take at a fair pace. */
-  protected finish(last: string | Buffer | undefined, taken?: () => void): void {
+  /** Ends the response, whose last bytes the client must take within this time. */
+  protected finish(last: string | Buffer | undefined, withinMs = END_MS, taken?: () => void): void {
     const { res } = this;
     res.end(last, taken);
-    const timer = setTimeout(() => res.destroy(), END_MS + res.writableLength / BYTES_PER_MS).unref();
+    const timer = setTimeout(() => res.destroy(), withinMs).unref();
     res.once("close", () => clearTimeout(timer));
   }
 }

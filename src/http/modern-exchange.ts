@@ -162,8 +162,8 @@ export class ModernExchange implements LinkEvents {
   #leave(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#gone.abort();
-    this.#closeLink();
+    if (this.#link === undefined) this.#gone.abort();
+    else this.#closeLink();
   }
 
   #closeLink(): void {

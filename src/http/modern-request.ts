@@ -46,7 +46,7 @@ export class ModernDoor {
     try {
       const problem = checkModern(req.headers, message, envelope);
       if (problem !== undefined) throw new GatewayError(problem.reason, problem);
-      if (envelope.method === "tools/call") this.#tools.check(upstream.name, req.headers, message);
+      if (envelope.method === "tools/call") this.#tools.check(caller, upstream.name, req.headers, message);
       if (this.#isDraining) throw new GatewayError("draining");
       // Here who wants to cancel disconnects. An id in a notification could be anybody's.
       if (envelope.method === "notifications/cancelled") return acceptNotification(res);
@@ -57,7 +57,7 @@ export class ModernDoor {
         envelope.method === "subscriptions/listen" ? "listens" : "requests",
       );
       const onResult = (response: Buffer) => {
-        if (envelope.method === "tools/list") this.#tools.learn(upstream.name, response);
+        if (envelope.method === "tools/list") this.#tools.learn(caller, upstream.name, response);
       };
       const exchange = new ModernExchange(req, res, request, this.#options, log, onResult, () => {
         leave();

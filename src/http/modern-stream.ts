@@ -67,9 +67,8 @@ export class ModernStream {
     this.#blockedSince ??= performance.now();
   }
 
-  /** Ends the stream without a response. */
+  /** Ends a stream that has begun, without a response. */
   end(): void {
-    this.#begin();
     this.#res.end();
     this.#blockedSince ??= performance.now();
   }

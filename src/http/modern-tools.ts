@@ -15,11 +15,11 @@ const KEPT_MS = 300_000;
 export class KnownTools {
   readonly #tools = new Map<string, { headers: readonly ToolHeader[]; heardAt: number }>();
 
-  /** Takes note of a response to `tools/list`. */
-  learn(server: string, response: Buffer): void {
+  /** Takes note of a response to `tools/list`. What one caller may see of a server says nothing to another. */
+  learn(caller: string, server: string, response: Buffer): void {
     if (this.#tools.size === 0 && !speaksOfHeaders(response)) return;
     for (const [tool, headers] of toolHeadersIn(response)) {
-      const key = keyOf(server, tool);
+      const key = keyOf(caller, server, tool);
       this.#tools.delete(key);
       if (headers.length > 0) this.#tools.set(key, { headers, heardAt: performance.now() });
     }
@@ -30,15 +30,15 @@ export class KnownTools {
   }
 
   /** Throws `header_mismatch` for a `tools/call` whose headers do not repeat its arguments. */
-  check(server: string, headers: Headers, call: Buffer): void {
+  check(caller: string, server: string, headers: Headers, call: Buffer): void {
     if (this.#tools.size === 0) return;
     const name = locate(call, ["params", "name"]);
     if (name === undefined) return;
-    const known = this.#tools.get(keyOf(server, JSON.parse(textAt(call, name))));
+    const known = this.#tools.get(keyOf(caller, server, JSON.parse(textAt(call, name))));
     if (known === undefined || performance.now() - known.heardAt > KEPT_MS) return;
     const header = disagreement(known.headers, headers, call);
     if (header !== undefined) throw new GatewayError("header_mismatch", { data: { header } });
   }
 }
 
-const keyOf = (server: string, tool: unknown): string => JSON.stringify([server, tool]);
+const keyOf = (...parts: unknown[]): string => JSON.stringify(parts);

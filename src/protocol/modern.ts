@@ -32,7 +32,7 @@ export type ModernProblem =
   | { reason: "header_mismatch"; data: { header: string } }
   | { reason: "version_not_served"; data: { supported: readonly string[]; requested: string } }
   /** The `_meta` that must stand in each request does not, or not whole: -32602. */
-  | { reason: "invalid_message"; rpcCode: -32602; data: { envelope: { key: string; problem: string } } };
+  | { reason: "meta_required"; data: { envelope: { key: string; problem: string } } };
 
 /** Whether the `MCP-Protocol-Version` header names a version without `initialize`. Versions are dates and compare as text. */
 export function namesModern(headers: Headers): boolean {
@@ -121,8 +121,7 @@ function metaProblem(meta: Buffer | undefined): ModernProblem | undefined {
 }
 
 const envelopeProblem = (key: string, problem: string): ModernProblem => ({
-  reason: "invalid_message",
-  rpcCode: -32602,
+  reason: "meta_required",
   data: { envelope: { key, problem } },
 });
 

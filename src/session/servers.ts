@@ -1,5 +1,13 @@
 import type { Upstream } from "../upstream/upstream.ts";
 
+/** Bounds of a link that are its server's own. */
+export interface LinkLimits {
+  /** How long the client's first message may wait for the server to be started, in ms. */
+  startMs: number;
+  /** How often within a minute a server that ended by itself is started again. */
+  restarts: number;
+}
+
 /** The MCP servers behind, as one caller may use them. Changes when the configuration is read again. */
 export interface Servers {
   /** What stands behind `/mcp/sse` and `/mcp`: the name of the only server, or of all together. */
@@ -15,4 +23,6 @@ export interface Servers {
    * spoken to in that era.
    */
   statelessFor(server: string, caller: string): Upstream | undefined;
+  /** What the server's configuration says of its sessions' links. Undefined when there is none of this name. */
+  limitsOf(server: string): LinkLimits | undefined;
 }

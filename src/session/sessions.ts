@@ -82,9 +82,7 @@ export class Sessions {
 
   /** Requests in flight, of all sessions. */
   get inFlight(): number {
-    let sum = 0;
-    for (const session of this.index) sum += session.inFlight;
-    return sum;
+    return [...this.index].reduce((sum, session) => sum + session.inFlight, 0);
   }
 
   get isDraining(): boolean {
@@ -255,7 +253,7 @@ export class Sessions {
       server: visitor.server,
       transport,
       upstream,
-      limits,
+      limits: { ...limits, ...servers.limitsOf(visitor.server) },
       ...(told === undefined ? {} : { told }),
       repeatable: this.#repeatableOf(visitor.server),
       journal: durability === "store" ? this.#journals.open(id, epoch) : undefined,

@@ -15,7 +15,7 @@ import type { Member } from "./aggregate-member.ts";
 export async function askInOrder(
   { startMs, told }: Crew,
   candidates: readonly Member[],
-  { id, message, envelope, signal }: Question,
+  { id, method, message, signal }: Question,
 ): Promise<{ answer: Buffer; member?: Member }> {
   let refusal: Buffer | undefined;
   const absent: Member[] = [];
@@ -40,7 +40,7 @@ export async function askInOrder(
     const names = absent.map(({ name }) => name).join(", ");
     return { answer: unavailable(id, names, (absent[0] as Member).fault) };
   }
-  return { answer: errorMessage(id, METHOD_NOT_FOUND, `No server offers ${envelope.method}`) };
+  return { answer: errorMessage(id, METHOD_NOT_FOUND, `No server offers ${method}`) };
 }
 
 /** Tells all who log which level the client wants. */

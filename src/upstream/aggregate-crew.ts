@@ -1,5 +1,4 @@
 import type { Log } from "../log.ts";
-import type { Envelope } from "../protocol/json-rpc.ts";
 import type { Member } from "./aggregate-member.ts";
 import type { Owners } from "./aggregate-owners.ts";
 import type { Told } from "./aggregate-told.ts";
@@ -23,8 +22,8 @@ export interface Crew {
 export interface Question {
   /** JSON text. */
   readonly id: string;
+  readonly method: string;
   readonly message: Buffer;
-  readonly envelope: Envelope;
   /** The client takes the request back, or the link is closed. */
   readonly signal: AbortSignal;
 }

@@ -1,4 +1,4 @@
-import { GatewayError, type Reason } from "../errors.ts";
+import { FAULTS, GatewayError, type Reason } from "../errors.ts";
 import { cancelled, type Envelope, errorResponse, scanMessage } from "../protocol/json-rpc.ts";
 import { locate, type Span, splice } from "../protocol/splice.ts";
 import { errorMessage, INVALID_REQUEST, unavailable, withId } from "./aggregate-answers.ts";
@@ -10,7 +10,7 @@ import { Listening } from "./aggregate-listen.ts";
 import type { Member } from "./aggregate-member.ts";
 import { stringAt } from "./aggregate-names.ts";
 import { outwardLog, outwardRequest } from "./aggregate-outward.ts";
-import { routeOf } from "./aggregate-routes.ts";
+import { type Route, routeOf } from "./aggregate-routes.ts";
 import { idOf } from "./modern-members.ts";
 import type { Link } from "./upstream.ts";
 
@@ -111,47 +111,47 @@ export class AggregateLink implements Link {
     for (const listening of this.#listens.values()) listening.lost(member);
   }
 
-  #request(message: Buffer, { id, method, ...rest }: Envelope): Promise<void> | undefined {
-    const { log } = this.#crew;
-    const takeBack = new AbortController();
-    const question: Question = {
-      id: id as string,
-      message,
-      envelope: { id, method, ...rest },
-      signal: takeBack.signal,
-    };
+  #request(message: Buffer, envelope: Envelope): Promise<void> | undefined {
+    const id = envelope.id as string;
+    const method = envelope.method as string;
     revive(this.#crew);
-    if (method === "subscriptions/listen") return this.#listen(question);
-    const route = routeOf(this.#crew, message, method as string);
-    if ("member" in route) return this.#direct(route.member, route.message, question);
-    const flight = this.#fly({ id: id as string, takeBack: () => takeBack.abort() });
-    void (async () => route.answer(question))()
-      .catch((error: unknown) => {
-        log.error({ err: error }, "A request for several servers failed");
-        return errorResponse(id as string, -32603, "Internal error", "internal");
-      })
-      .then((answer) => this.#settle(flight, answer));
-    return undefined;
+    if (method === "subscriptions/listen") return this.#listen(id, message);
+    const route = routeOf(this.#crew, message, method);
+    return "member" in route
+      ? this.#direct(id, route.member, route.message)
+      : this.#answer({ id, method, message }, route);
   }
 
-  #listen(question: Question): undefined {
-    const { id } = question;
-    const listening = new Listening(this.#crew, question, (answer) => {
+  /** Answers a request with the members' help. */
+  #answer(asked: Omit<Question, "signal">, route: Extract<Route, { answer: unknown }>): undefined {
+    const { id } = asked;
+    const takeBack = new AbortController();
+    const flight = this.#fly({ id, takeBack: () => takeBack.abort() });
+    void (async () => route.answer({ ...asked, signal: takeBack.signal }))()
+      .catch((error: unknown) => {
+        this.#crew.log.error({ err: error }, "A request for several servers failed");
+        return errorResponse(id, FAULTS.internal.rpcCode, FAULTS.internal.error, "internal");
+      })
+      .then((answer) => this.#settle(flight, answer));
+  }
+
+  #listen(id: string, message: Buffer): undefined {
+    const listening = new Listening(this.#crew, { id, message }, (answer) => {
       this.#listens.delete(id);
       this.#settle(flight, answer);
     });
     this.#listens.set(id, listening);
     const flight = this.#fly({
       id,
-      takeBack: (message) => {
+      takeBack: (notice) => {
         listening.stop();
         this.#listens.delete(id);
-        if (message !== undefined) for (const member of this.#crew.members) member.tell(message);
+        if (notice !== undefined) for (const member of this.#crew.members) member.tell(notice);
       },
     });
   }
 
-  #direct(member: Member, message: Buffer, { id }: Question): Promise<void> | undefined {
+  #direct(id: string, member: Member, message: Buffer): Promise<void> | undefined {
     const flight = this.#fly({
       id,
       member,

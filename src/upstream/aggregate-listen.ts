@@ -28,7 +28,7 @@ interface Part {
  */
 export class Listening {
   readonly #crew: Crew;
-  readonly #question: Question;
+  readonly #question: Pick<Question, "id" | "message">;
   readonly #finished: (answer: Buffer) => void;
   readonly #parts = new Map<Member, Part>();
   readonly #held: Buffer[] = [];
@@ -40,7 +40,7 @@ export class Listening {
   #refusal: Buffer | undefined;
 
   /** @param finished takes the one answer. */
-  constructor(crew: Crew, question: Question, finished: (answer: Buffer) => void) {
+  constructor(crew: Crew, question: Pick<Question, "id" | "message">, finished: (answer: Buffer) => void) {
     this.#crew = crew;
     this.#question = question;
     this.#finished = finished;

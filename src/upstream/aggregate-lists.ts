@@ -56,8 +56,7 @@ const MAX_PAGE_BYTES = 1024 * 1024;
  * So a client that does not know of pages sees all, as long as no server needs them.
  */
 export async function listAll(crew: Crew, question: Question): Promise<Buffer> {
-  const { id, message, envelope, signal } = question;
-  const method = envelope.method as string;
+  const { id, method, message, signal } = question;
   const list = LISTS[method] as List;
   const begin = beginning(crew, method, message);
   if (begin === undefined) return errorMessage(id, INVALID_PARAMS, "Invalid cursor");

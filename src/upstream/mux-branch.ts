@@ -70,7 +70,7 @@ export class Branch implements Link {
     if (!this.#isPaused && this.#held.length === 0) return this.#events.onMessage(message);
     this.#held.push(message);
     this.#heldBytes += message.length;
-    
+    if (this.#heldBytes > MAX_HELD_BYTES && this.#held.length > 1) this.end("upstream_busy");
   }
 
   /** As `deliver`, but never within the turn in which the client asked. */

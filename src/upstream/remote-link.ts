@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { FAULTS, GatewayError, type Reason } from "../errors.ts";
 import { errorResponse, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
 import { Refusal } from "./remote-post.ts";
@@ -161,43 +160,44 @@ export class RemoteLink implements Link, WireOwner {
   }
 
   /** Resolves when the next message may follow. */
-  async #give({ message, resolve, reject }: Waiting): Promise<void> {
+  #give({ message, resolve, reject }: Waiting): Promise<void> {
     const envelope = scanMessage(message);
-    if (typeof envelope === "string") return reject(new GatewayError(envelope));
+    if (typeof envelope === "string") {
+      reject(new GatewayError(envelope));
+      return Promise.resolve();
+    }
     const { id, kind, method } = envelope;
-    let onWritten!: () => void;
-    const written = new Promise<void>((done) => (onWritten = done));
     if (kind === "request") this.#asked.add(id as string);
     const forgotten = method === "notifications/cancelled" ? requestIdIn(message) : undefined;
     if (forgotten !== undefined) this.#asked.delete(forgotten);
-    const over = new AbortController();
-    let isTold = false;
-    const taken = this.#wire
-      .post({ message, envelope, onWritten })
-      .catch((error: unknown) => this.#refused(error, envelope))
-      .then(
-        () => resolve(),
-        (error: GatewayError) => {
+    const opensSession = method === "initialize" || method === "notifications/initialized";
+    return new Promise((next) => {
+      const timers: NodeJS.Timeout[] = [];
+      let isTold = false;
+      const surelyTaken = (): void => {
+        this.#answersLate = true;
+        isTold = kind === "request";
+        if (isTold) resolve();
+      };
+      const onWritten = (): void => {
+        if (opensSession) return;
+        const isLate = this.#answersLate || this.#wire.answersLate;
+        timers.push(setTimeout(surelyTaken, SURELY_TAKEN_MS));
+        timers.push(setTimeout(next, isLate ? LEAD_MS : SURELY_TAKEN_MS));
+      };
+      void this.#wire
+        .post({ message, envelope, onWritten })
+        .catch((error: unknown) => this.#refused(error, envelope))
+        .then(resolve, (error: GatewayError) => {
           if (isTold) return this.fail(id as string, error.reason);
           this.#asked.delete(id as string);
           reject(error);
-        },
-      )
-      .finally(() => over.abort());
-    if (method === "initialize" || method === "notifications/initialized") return taken;
-    const { signal } = over;
-    const wait = (milliseconds: number) => written.then(() => delay(milliseconds, undefined, { signal }));
-    const surely = wait(SURELY_TAKEN_MS).then(
-      () => {
-        this.#answersLate = true;
-        if (kind !== "request") return;
-        isTold = true;
-        resolve();
-      },
-      () => undefined,
-    );
-    const isLate = this.#answersLate || this.#wire.answersLate;
-    await Promise.race([taken, isLate ? wait(LEAD_MS).catch(() => undefined) : surely]);
+        })
+        .finally(() => {
+          timers.forEach(clearTimeout);
+          next();
+        });
+    });
   }
 
   /** A refusal that is itself an answer is the answer. */

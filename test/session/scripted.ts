@@ -194,4 +194,5 @@ export const onlyServer = (upstream: Upstream): Servers => ({
   root: upstream.name,
   upstreamFor: (server) => (server === upstream.name ? upstream : undefined),
   statelessFor: () => undefined,
+  limitsOf: () => undefined,
 });
