@@ -188,6 +188,9 @@ export function acceptNotification(res: ServerResponse): void {
 
 function statusOf(response: Buffer, { failed }: Envelope): number {
   if (!failed) return 200;
+  // Said in an answer where several servers stand behind, of which one cannot be spoken to.
+  const reason = locate(response, ["error", "data", "reason"]);
+  if (reason && textAt(response, reason) === '"upstream_era"') return 400;
   const code = locate(response, ["error", "code"]);
   return (code && STATUS_BY_CODE.get(textAt(response, code))) ?? 200;
 }

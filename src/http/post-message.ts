@@ -89,6 +89,8 @@ function findSession(req: IncomingMessage, parts: DoorParts): Addressed {
     );
     throw notFound(parts, caller);
   }
+  // Answers to it would come where nobody looks for them.
+  if (session?.transport === "streamable") throw notFound(parts, caller);
   return { id, caller, session };
 }
 

@@ -55,7 +55,7 @@ export async function identify(
   const isOurs = session === undefined ? isSessionId(id) : session.caller === caller.name;
   if (!isOurs || session?.transport === "sse") throw notFound(parts, caller);
   if (session === undefined) {
-    await elsewhere.expect(id, caller.name).catch((error: unknown) => {
+    await elsewhere.expect(id, caller.name, "streamable").catch((error: unknown) => {
       throw error instanceof GatewayError && error.reason === "session_not_found"
         ? notFound(parts, caller)
         : error;

@@ -44,9 +44,13 @@ export class Elsewhere {
 
   /**
    * Whether a message for a session that is not here may come. Rejects with `session_not_found`, also for a session of
-   * another caller, or with `session_elsewhere` when it lives on another instance and the relay is off.
+   * another caller or transport, or with `session_elsewhere` when it lives on another instance and the relay is off.
    */
-  async expect(id: string, caller: string | undefined): Promise<void> {
+  async expect(
+    id: string,
+    caller: string | undefined,
+    transport: SessionRecord["transport"] = "sse",
+  ): Promise<void> {
     const { whereabouts, claims } = this.#parts;
     const relay = this.#parts.relay.current;
     const place = await whereabouts.find(id);
@@ -54,6 +58,7 @@ export class Elsewhere {
     if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
       throw new GatewayError("session_not_found");
     }
+    if (place.record.transport !== transport) throw new GatewayError("session_not_found");
     if (place.owner?.state === "serving" && relay === undefined) throw new GatewayError("session_elsewhere");
   }
 
@@ -105,7 +110,7 @@ export class Elsewhere {
   /** Ends a session that is not here, for good. Rejects as `expect` does, or when its owner cannot be told. */
   async end(id: string, caller: string): Promise<void> {
     const { whereabouts, sessions } = this.#parts;
-    await this.expect(id, caller);
+    await this.expect(id, caller, "streamable");
     const place = (await whereabouts.find(id)) as Place;
     const relay = this.#parts.relay.current;
     const { record, owner } = place;

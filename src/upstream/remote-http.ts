@@ -6,6 +6,11 @@ export interface RemoteHttpOptions {
   url: URL;
   /** Sent with every request. */
   headers: Readonly<Record<string, string>>;
+  /**
+   * Whether a connection carries one request after another. A response that the server sends unasked, in the moment in
+   * which the next request is sent, is taken for the answer to that; so no connection may be kept for different clients.
+   */
+  keepAlive: boolean;
 }
 
 export interface RemoteRequest {
@@ -54,11 +59,11 @@ export interface RemoteHttp {
 const CONNECT_MS = 10_000;
 
 /** Touches nothing until the first request. */
-export function createRemoteHttp({ url, headers }: RemoteHttpOptions): RemoteHttp {
+export function createRemoteHttp({ url, headers, keepAlive }: RemoteHttpOptions): RemoteHttp {
   const pool = new Pool(url.origin, {
     connect: { lookup: allowedLookup, timeout: CONNECT_MS, autoSelectFamily: true },
-    // One request a connection at a time: a response can then be for no other request than the one that waits.
-    pipelining: 1,
+    // At most one request a connection at a time.
+    pipelining: keepAlive ? 1 : 0,
     // Who asks decides how long it waits: a tool may work for an hour, a stream may be silent for a day.
     headersTimeout: 0,
     bodyTimeout: 0,

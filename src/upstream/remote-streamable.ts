@@ -220,15 +220,15 @@ export class StreamableWire implements Wire {
     this.#streams.clear();
     if (this.#sessionId === undefined) return;
     await new Promise<void>((resolve) => {
-      const exchange = this.#http.exchange(
-        { method: "DELETE", headers: this.#headers() },
-        { onHead: () => exchange.abort(), onData: () => undefined, onEnd: () => over() },
-      );
-      const timer = setTimeout(() => exchange.abort(), GOODBYE_MS);
       const over = (): void => {
         clearTimeout(timer);
         resolve();
       };
+      const timer = setTimeout(() => exchange.abort(), GOODBYE_MS);
+      const exchange = this.#http.exchange(
+        { method: "DELETE", headers: this.#headers() },
+        { onHead: () => exchange.abort(), onData: () => undefined, onEnd: over },
+      );
     });
   }
 }

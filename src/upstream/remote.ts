@@ -37,9 +37,8 @@ export function createRemoteUpstream(options: RemoteUpstreamOptions): RemoteUpst
   const { name, headers, transport, maxMessageBytes, maxLinks = 1000 } = options;
   const url = new URL(options.url);
   const log = options.log.child({ server: name });
-  const createHttp = () => createRemoteHttp({ url, headers });
-  // Requests of different clients go over these connections; those of a session have their own.
-  const shared = createHttp();
+  const createHttp = () => createRemoteHttp({ url, headers, keepAlive: true });
+  const shared = createRemoteHttp({ url, headers, keepAlive: false });
   const memory: Memory = { transport: undefined };
   let era: { is: Promise<Era>; since: number } | undefined;
   let isClosed = false;

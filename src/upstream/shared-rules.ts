@@ -56,6 +56,7 @@ export function sharedRules(trunk: Trunk): TrunkRules {
       return subscriptions.updated(message);
     }
     const task = tasks.namedIn(message, envelope);
+    if (kind === "notification" && task && !task.owner) return tasks.hold(task.taskId, message);
     const branch = task ? task.owner : trunk.onlyBranch();
     if (kind === "request") trunk.present(branch, message, envelope);
     else if (branch && (method !== "notifications/message" || levels.allows(branch, message))) {

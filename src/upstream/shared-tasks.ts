@@ -7,6 +7,9 @@ import type { Trunk } from "./mux-trunk.ts";
 
 /** Tasks of one session that are remembered; of more, the oldest are nobody's. */
 const MAX_TASKS = 256;
+/** What the server says of tasks before it has told whose they are: so many notifications, the oldest forgotten first. */
+const MAX_EARLY = 100;
+const MAX_EARLY_BYTES = 64 * 1024;
 const RELATED_TASK = "io.modelcontextprotocol/related-task";
 const ARRAY_END = 0x5d;
 
@@ -15,6 +18,7 @@ export class Tasks {
   readonly #trunk: Trunk;
   readonly #owners = new Map<string, Branch>();
   readonly #byBranch = new Map<Branch, Set<string>>();
+  #early: { taskId: string; message: Buffer }[] = [];
 
   constructor(trunk: Trunk) {
     this.#trunk = trunk;
@@ -51,12 +55,22 @@ export class Tasks {
     return { sent };
   }
 
-  /** The task that a message of the server names, and whose it is. Undefined when it names none. */
-  namedIn(message: Buffer, { method = "" }: Envelope): { owner: Branch | undefined } | undefined {
+  /** The task that a message of the server names, and whose it is if that is known. Undefined when it names none. */
+  namedIn(
+    message: Buffer,
+    { method = "" }: Envelope,
+  ): { taskId: string; owner: Branch | undefined } | undefined {
     const taskId =
       stringOf(message, "params", "_meta", RELATED_TASK, "taskId") ??
       (method === "notifications/tasks/status" ? stringOf(message, "params", "taskId") : undefined);
-    return taskId === undefined ? undefined : { owner: this.#owners.get(taskId) };
+    return taskId === undefined ? undefined : { taskId, owner: this.#owners.get(taskId) };
+  }
+
+  /** Keeps a notification of a task until it is known whose it is. */
+  hold(taskId: string, message: Buffer): void {
+    if (message.length > MAX_EARLY_BYTES) return;
+    this.#early.push({ taskId, message });
+    if (this.#early.length > MAX_EARLY) this.#early.shift();
   }
 
   /** Cancels the tasks of one who has gone: nobody can fetch what comes of them. */
@@ -75,6 +89,8 @@ export class Tasks {
     const mine = this.#byBranch.get(branch) ?? new Set();
     this.#byBranch.set(branch, mine.add(taskId));
     this.#owners.set(taskId, branch);
+    for (const early of this.#early) if (early.taskId === taskId) branch.deliver(early.message);
+    this.#early = this.#early.filter((early) => early.taskId !== taskId);
     if (mine.size <= MAX_TASKS) return;
     const oldest = mine.values().next().value as string;
     mine.delete(oldest);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { promisify } from "node:util";
 
-/** Where packages lie that only these runs need. Not in git, and safe to delete. */
+/** Where packages lie that only these runs need, and what the runs saw. It keeps itself out of git; safe to delete. */
 export const CACHE = join(import.meta.dirname, "../../.cache/conformance");
 
 const INSTALL_MS = 300_000;

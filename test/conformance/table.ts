@@ -12,15 +12,6 @@ export interface Row {
   checks: Score;
   /** Against the direct run; none for the direct run itself. */
   differences: Difference[];
-  /** Scenarios of the differences that are known, with the reason. */
-  forgiven: Record<string, string>;
-}
-
-/** Those that make a run fail. */
-export function faultsOf({ differences, forgiven }: Row): Difference[] {
-  return differences.filter(
-    (difference) => isLost(difference) && forgiven[difference.scenario] === undefined,
-  );
 }
 
 const ratio = ({ passed, total }: Score) => `${passed}/${total}`;
@@ -51,12 +42,10 @@ export function renderTable(rows: readonly Row[]): string {
 }
 
 /** A sentence for each scenario that differs from the direct run. */
-function notesOf({ differences, forgiven }: Row): string[] {
+function notesOf({ differences }: Row): string[] {
   return [...new Set(differences.map(({ scenario }) => scenario))].map((scenario) => {
     const own = differences.filter((difference) => difference.scenario === scenario);
     const ids = [...new Set(own.map(({ id }) => `\`${id}\``))].join(", ");
-    const known = forgiven[scenario];
-    if (known !== undefined) return `\`${scenario}\` (${ids}): ${known}.`;
     if (own.some(isLost)) return `\`${scenario}\` (${ids}): **lost**.`;
     return `\`${scenario}\` (${ids}): nothing to look at, which is no fault.`;
   });
@@ -68,11 +57,7 @@ export function renderText(rows: readonly Row[]): string {
     .flatMap((row) => [
       `${row.target.padEnd(8)} ${row.suite.padEnd(12)} ${ratio(row.score).padStart(7)}   checks ${ratio(row.checks)}`,
       ...row.differences.map((difference) => {
-        const kind = isLost(difference)
-          ? row.forgiven[difference.scenario] === undefined
-            ? "LOST"
-            : "known"
-          : "no case";
+        const kind = isLost(difference) ? "LOST" : "no case";
         return `    ${kind}: ${difference.scenario} ${difference.id} (${difference.status}) ${difference.message}`;
       }),
     ])

@@ -9,7 +9,7 @@ import { silent } from "../session/scripted.ts";
 import { exchange, rawRequest, type RawAnswer } from "../support/raw-http.ts";
 import { openTestStream } from "../support/sse-client.ts";
 import { KEY, OTHER_KEY, startTestGateway, type TestGateway } from "../support/start-gateway.ts";
-import { expectRefusal, targetOf } from "./refusal.ts";
+import { expectRefusal, expectRpcRefusal, targetOf } from "./refusal.ts";
 
 const PING = '{"jsonrpc":"2.0","id":"p","method":"ping"}';
 /** HEAD is asked for by itself: its answer has no body. */
@@ -23,6 +23,7 @@ function routePaths(): string[] {
   const app = createApp({
     openStream: refuse,
     postMessage: refuse,
+    streamable: refuse,
     relayMessage: refuse,
     guardOrigin: () => undefined,
     allowedOrigins: [],
@@ -51,11 +52,15 @@ describe("without a key", () => {
 
   it("SEC-01 every route of the app answers 401, with every method, but health and the signpost", async () => {
     const paths = routePaths();
-    expect(paths).toEqual(expect.arrayContaining(["/mcp/sse", "/messages", ...OPEN]));
-    for (const path of paths.filter((known) => !OPEN.includes(known) && known !== INTERNAL)) {
+    const servers = ["/servers/:server/mcp", "/servers/:server/mcp/sse"];
+    expect(paths).toEqual(expect.arrayContaining(["/mcp", "/mcp/sse", "/messages", ...servers, ...OPEN]));
+    const closed = paths.filter((known) => !OPEN.includes(known) && known !== INTERNAL);
+    for (const path of closed.map((known) => known.replace(":server", "default"))) {
       for (const method of METHODS) {
         const response = await exchange(gateway.port, rawRequest(`${method} ${path}`));
-        expectRefusal(response, "api_key_missing");
+        const isEither = path.endsWith("/sse") && ["POST", "DELETE"].includes(method);
+        if (path.endsWith("/mcp") || isEither) expectRpcRefusal(response, "api_key_missing");
+        else expectRefusal(response, "api_key_missing");
         expect(response.headers["www-authenticate"]).toBe('Bearer realm="mcp-sse-gateway"');
       }
       expect((await fetch(gateway.url + path, { method: "HEAD" })).status).toBe(401);
@@ -78,7 +83,7 @@ describe("without a key", () => {
       { status: "ok" },
       { status: "ok" },
       { status: "ok", store: "ok", sessions: 0 },
-      { name: "mcp-sse-gateway", sse: "/mcp/sse", health: "/health" },
+      { name: "mcp-sse-gateway", sse: "/mcp/sse", streamable: "/mcp", health: "/health" },
     ]);
   });
 

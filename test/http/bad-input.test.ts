@@ -4,7 +4,7 @@ import type { Reason } from "../../src/errors.ts";
 import { exchange, openRaw, rawRequest } from "../support/raw-http.ts";
 import { openTestStream, type TestStream } from "../support/sse-client.ts";
 import { KEY, startTestGateway, type TestGateway } from "../support/start-gateway.ts";
-import { expectRefusal, expectWell, targetOf } from "./refusal.ts";
+import { expectRefusal, expectRpcRefusal, expectWell, targetOf } from "./refusal.ts";
 
 const OWN = { "X-API-Key": KEY };
 const JSON_TYPE = "Content-Type: application/json";
@@ -167,7 +167,8 @@ describe.each([
 
   it("BAD-06 other methods on known paths are answered 405 with what is allowed", async () => {
     const paths = {
-      "/mcp/sse": "GET",
+      "/mcp": "GET, POST, DELETE",
+      "/mcp/sse": "GET, POST, DELETE",
       "/messages": "POST",
       "/health": "GET, HEAD",
       "/health/live": "GET, HEAD",
@@ -175,12 +176,25 @@ describe.each([
       "/": "GET",
     };
     for (const [path, allow] of Object.entries(paths)) {
-      for (const method of [...METHODS, ...(allow === "POST" ? ["GET"] : ["POST"])]) {
+      const others = [...METHODS, "GET", "POST"].filter((method) => !allow.split(", ").includes(method));
+      for (const method of others) {
         const answer = await exchange(gateway.port, rawRequest(`${method} ${path}`, OWN));
-        expectRefusal(answer, "method_not_allowed");
+        if (path === "/mcp") expectRpcRefusal(answer, "method_not_allowed");
+        else expectRefusal(answer, "method_not_allowed");
         expect(answer.headers["allow"], `${method} ${path}`).toBe(allow);
       }
     }
+  });
+
+  it("BAD-06 a method of Streamable HTTP goes to its door also at the stream's path", async () => {
+    expectRpcRefusal(
+      await exchange(gateway.port, rawRequest("DELETE /mcp/sse", OWN)),
+      "mcp_session_id_required",
+    );
+    expectRpcRefusal(
+      await exchange(gateway.port, post("/mcp/sse", [`X-API-Key: ${KEY}`])),
+      "mcp_session_id_required",
+    );
   });
 
   it("BAD-17 headers named like members of every object do no harm", async () => {

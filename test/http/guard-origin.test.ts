@@ -61,7 +61,7 @@ describe.each([
     const answer = await exchange(gateway.port, rawRequest("OPTIONS /messages", asks));
     expect(answer.status).toBe(204);
     expect(answer.headers["access-control-allow-origin"]).toBe(GOOD);
-    expect(answer.headers["access-control-allow-methods"]).toBe("GET,POST");
+    expect(answer.headers["access-control-allow-methods"]).toBe("GET,POST,DELETE");
     const allowed = answer.headers["access-control-allow-headers"]?.split(",");
     const needed = [
       "Authorization",

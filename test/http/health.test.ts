@@ -12,6 +12,7 @@ function appWith({ isDraining = false, storeReady = () => Promise.resolve() } = 
   return createApp({
     openStream: notHere,
     postMessage: notHere,
+    streamable: notHere,
     relayMessage: notHere,
     guardOrigin: () => undefined,
     allowedOrigins: [],

@@ -13,7 +13,7 @@ import { silent } from "../session/scripted.ts";
 import { exchange, rawRequest, type RawAnswer } from "../support/raw-http.ts";
 import { openTestStream, type TestStream } from "../support/sse-client.ts";
 import { KEY, OTHER_KEY, startTestGateway, type TestGateway } from "../support/start-gateway.ts";
-import { expectRefusal } from "./refusal.ts";
+import { expectRefusal, expectRpcRefusal } from "./refusal.ts";
 
 const JSON_TYPE = "Content-Type: application/json";
 const own = `X-API-Key: ${KEY}`;
@@ -82,7 +82,6 @@ describe.each([
     const attempts = [
       { path: `/mcp/sse?sessionId=${victim.sessionId}&token=${tokenOf(victim)}` },
       { headers: { "Last-Event-ID": `${victim.sessionId}.1` } },
-      { headers: { "Mcp-Session-Id": victim.sessionId } },
     ];
     for (const { path, headers } of attempts) {
       const stream = await openTestStream(gateway.url, {
@@ -93,16 +92,24 @@ describe.each([
       expect(stream.events).toHaveLength(1);
       stream.cut();
     }
+    // Only a client of Streamable HTTP names its session so, and there this one is none.
+    for (const id of [victim.sessionId, randomUUID()]) {
+      const named = rawRequest("GET /mcp/sse", [foreign, `Mcp-Session-Id: ${id}`]);
+      expectRpcRefusal(await exchange(gateway.port, named), "session_not_found");
+    }
     expect((await victim.call(`after-${Date.now()}`, "ping")).result).toEqual({});
   });
 
   it("SEC-15 a session id that a client brings along is not taken", async () => {
     const wish = randomUUID();
-    const headers = { "x-api-key": KEY, "Mcp-Session-Id": wish };
-    const stream = await openTestStream(gateway.url, { headers, path: `/mcp/sse?sessionId=${wish}` });
+    const stream = await openTestStream(gateway.url, { path: `/mcp/sse?sessionId=${wish}` });
     expect(stream.sessionId).toMatch(UUID);
     expect(stream.sessionId).not.toBe(wish);
     expectRefusal(await post(`sessionId=${wish}`, [own]), "session_not_found");
+    for (const method of ["GET", "POST", "DELETE"]) {
+      const named = rawRequest(`${method} /mcp`, [own, `Mcp-Session-Id: ${wish}`]);
+      expectRpcRefusal(await exchange(gateway.port, named), "session_not_found");
+    }
     stream.cut();
   });
 
@@ -160,9 +167,9 @@ async function slowDoor(thinPath: boolean) {
   const postMessage = createPostMessage(parts);
   const guardOrigin = () => undefined;
   const rest = { guardOrigin, allowedOrigins: [], ready: undefined as never, requireKey: guardOrigin };
-  const relayMessage = guardOrigin;
-  const app = createApp({ openStream: guardOrigin, postMessage, relayMessage, ...rest, log: silent });
-  const listeners = { app, postMessage, relayMessage, guardOrigin, log: silent };
+  const routes = { postMessage, relayMessage: guardOrigin, streamable: guardOrigin };
+  const app = createApp({ openStream: guardOrigin, ...routes, ...rest, log: silent });
+  const listeners = { app, ...routes, guardOrigin, log: silent };
   const server = createDoor(thinPath ? createThinPath(listeners) : app);
   return { server, port: await listen(server, 0, "127.0.0.1"), session, asked };
 }

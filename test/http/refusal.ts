@@ -22,6 +22,21 @@ export function expectRefusal(answer: RawAnswer, reason: Reason): void {
   expect(answer.headers).not.toHaveProperty("etag");
 }
 
+/** The same where clients speak Streamable HTTP: a JSON-RPC error, with the id of the request that it answers if it is known. */
+export function expectRpcRefusal(answer: RawAnswer, reason: Reason, id: unknown = null): void {
+  const { status, rpcCode, message } = FAULTS[reason];
+  const requestId = answer.headers["x-request-id"];
+  expect(requestId).toMatch(/^\w{6}-\w{6}$/);
+  const error = { code: rpcCode, message, data: { reason, requestId } };
+  expect([answer.status, JSON.parse(answer.body)]).toEqual([status, { jsonrpc: "2.0", error, id }]);
+  expect(answer.headers).toMatchObject({
+    "content-type": "application/json; charset=utf-8",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+  });
+}
+
 /** The path and query of a stream's endpoint. */
 export const targetOf = ({ endpoint }: TestStream): string =>
   new URL(endpoint).pathname + new URL(endpoint).search;

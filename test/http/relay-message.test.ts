@@ -17,6 +17,7 @@ async function listen(receive: ReceiveRelayed): Promise<number> {
   const app = createApp({
     openStream: nothing,
     postMessage: nothing,
+    streamable: nothing,
     relayMessage: createRelayRoute(receive, () => undefined),
     guardOrigin: nothing,
     allowedOrigins: [],

@@ -8,16 +8,29 @@ export interface PostFailure {
 
 type Fetch = (url: string | URL, init?: RequestInit) => Promise<Response>;
 
+/** How often a client has gone on with a stream by `Last-Event-ID`. */
+export interface Resumed {
+  /** Streams of requests. */
+  lanes: number;
+  /** The client's own stream. */
+  own: number;
+}
+
+/** By this parameter of the query a front proxy knows a request that goes on with a stream of a request. */
+export const RESUMES = "resumes";
+
 /**
- * A `fetch` for an SDK transport that notes how each stream was answered, and which call's POST was refused: the errors
- * of the SDKs do not say it in one way.
+ * A `fetch` for a transport that notes how each stream was answered, and which call's POST was refused: the errors of
+ * the SDKs do not say it in one way.
  */
 export function watchFetch(
   record: ClientRecord,
   failures: Map<string, PostFailure>,
   retryMs: number | undefined,
+  resumed: Resumed = { lanes: 0, own: 0 },
 ): Fetch {
-  return async (url, init) => {
+  return async (given, init) => {
+    const url = noteResumed(new URL(given), init, resumed);
     const isStream = (init?.method ?? "GET") === "GET";
     const nonce = isStream ? undefined : nonceOf(init?.body);
     let response: Response;
@@ -33,6 +46,8 @@ export function watchFetch(
       record.streams.push({ at: Date.now(), status: response.status });
       return retryMs === undefined ? response : withRetry(response, retryMs);
     }
+    // The stream of one request, of a client of Streamable HTTP.
+    if (retryMs !== undefined && isEventStream(response)) return withRetry(response, retryMs);
     if (!response.ok && isAnswer(init?.body))
       record.failedAnswers.push({ at: Date.now(), status: response.status });
     if (!response.ok && nonce !== undefined) {
@@ -45,6 +60,19 @@ export function watchFetch(
     return response;
   };
 }
+
+/** Counts a request that goes on with a stream, and marks the URL of one that goes on with a request's. */
+function noteResumed(url: URL, init: RequestInit | undefined, resumed: Resumed): URL {
+  const last = new Headers(init?.headers).get("last-event-id");
+  if (last === null) return url;
+  const isLane = last.split(".").length > 2;
+  if (isLane) url.searchParams.set(RESUMES, "1");
+  resumed[isLane ? "lanes" : "own"] += 1;
+  return url;
+}
+
+const isEventStream = ({ headers }: Response): boolean =>
+  (headers.get("content-type") ?? "").startsWith("text/event-stream");
 
 /** Whether a message answers the server, instead of asking it. */
 function isAnswer(body: unknown): boolean {
@@ -87,8 +115,11 @@ interface WireMessage {
   params?: { data?: { pid: number; number: number } };
 }
 
-/** Notes what comes on the wire, before the SDK drops what it thinks it need not show. */
-export function observe(transport: object, record: ClientRecord): void {
+/**
+ * Notes what comes on the wire, before the SDK drops what it thinks it need not show. Of a client with several streams
+ * the notifications are put in order: each stream has its own.
+ */
+export function observe(transport: object, record: ClientRecord, hasManyStreams = false): void {
   const wire = transport as { onmessage?: (message: unknown) => void };
   const { onmessage } = wire;
   wire.onmessage = (seen) => {
@@ -97,8 +128,20 @@ export function observe(transport: object, record: ClientRecord): void {
       record.wireAnswers.set(id, (record.wireAnswers.get(id) ?? 0) + 1);
     else if (id !== undefined && method !== "ping") record.asked.push(String(id));
     else if (method === "notifications/message" && params?.data !== undefined)
-      record.notifications.push({ pid: params.data.pid, number: params.data.number });
+      noteNotification(record, params.data, hasManyStreams);
     else if (method?.endsWith("/list_changed")) record.listChanged += 1;
     onmessage?.(seen);
   };
+}
+
+function noteNotification(
+  { notifications }: ClientRecord,
+  { pid, number }: { pid: number; number: number },
+  hasManyStreams: boolean,
+): void {
+  let at = notifications.length;
+  const isLater = (one: { pid: number; number: number } | undefined) =>
+    one !== undefined && one.pid === pid && one.number > number;
+  while (hasManyStreams && isLater(notifications[at - 1])) at -= 1;
+  notifications.splice(at, 0, { pid, number });
 }

@@ -1,10 +1,12 @@
 import {
   Client as ClientV2,
   SSEClientTransport as SseTransportV2,
+  StreamableHTTPClientTransport as StreamableTransportV2,
   type RequestMethod,
 } from "@modelcontextprotocol/client";
 import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { SSEClientTransport as SseTransportV1 } from "@modelcontextprotocol/sdk/client/sse.js";
+import { StreamableHTTPClientTransport as StreamableTransportV1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import {
   CreateMessageRequestSchema,
   CallToolResultSchema,
@@ -13,23 +15,29 @@ import {
 } from "@modelcontextprotocol/sdk/types.js";
 import type { CallRecord, History, Outcome } from "./history.ts";
 import { showKey, type SdkVersion } from "./sdk-clients.ts";
-import { observe, watchFetch, type PostFailure } from "./cluster-client-wire.ts";
+import { connectSpec } from "./cluster-client-spec.ts";
+import { observe, watchFetch, type PostFailure, type Resumed } from "./cluster-client-wire.ts";
 
-/** A real SDK client of which everything is written into a history. */
+/** A client of which everything is written into a history. */
 export interface WatchedClient {
   readonly name: string;
+  readonly version: WatchOptions["version"];
   /** Calls a tool of the ledger server. Never rejects: the outcome tells. */
   call(tool: string, given?: Record<string, unknown>, timeoutMs?: number): Promise<Outcome>;
   /** Sends a request that has no tool's nonce, such as `logging/setLevel`. */
   request(method: string, params?: Record<string, unknown>): Promise<unknown>;
-  /** Errors that the transport reported so far. */
+  /** Errors that the transport reported so far; of `spec` all that the gateway did against the protocol. */
   errors(): readonly Error[];
+  readonly resumed: Readonly<Resumed>;
   /** Ends the client, and with it its stream. */
   close(): Promise<void>;
 }
 
 export interface WatchOptions {
-  version: SdkVersion;
+  /** Which SDK's client it is; `spec` is one of our own that does what the specification of Streamable HTTP says. */
+  version: SdkVersion | "spec";
+  /** HTTP+SSE where left out; `spec` speaks only the other. */
+  transport?: "sse" | "streamable";
   baseUrl: string;
   history: History;
   /** Of its record, its `clientInfo` and, where `clientId` says nothing else, its URL. Different for each client. */
@@ -51,32 +59,50 @@ const sampled = () => ({
 });
 const roots = { roots: [{ uri: "file:///here", name: "here" }] };
 
-interface Sdk {
+/** How a client's end of the conversation looks to `connectWatched`. */
+export interface Speaker {
   callTool(params: { name: string; arguments: Record<string, unknown> }, timeoutMs: number): Promise<unknown>;
   request(method: string, params: Record<string, unknown>): Promise<unknown>;
   close(): Promise<void>;
 }
 
-/** Connects a client of the named SDK, which answers what servers ask, through `initialize`. */
+/** Connects a client of the named kind, which answers what servers ask, through `initialize`. */
 export async function connectWatched(options: WatchOptions): Promise<WatchedClient> {
   const { version, baseUrl, history, name, clientId = name, retryMs } = options;
+  const isStreamable = version === "spec" || options.transport === "streamable";
   const { url, headers } = showKey(baseUrl, "header");
+  if (isStreamable) url.pathname = "/mcp";
   if (clientId !== null) url.searchParams.set("clientId", clientId);
   const record = history.client(name);
   const failures = new Map<string, PostFailure>();
   const errors: Error[] = [];
-  const transportOptions = { requestInit: { headers }, fetch: watchFetch(record, failures, retryMs) };
+  const resumed: Resumed = { lanes: 0, own: 0 };
+  const watched = watchFetch(record, failures, retryMs, resumed);
+  const transportOptions = { requestInit: { headers }, fetch: watched };
   const info = { name, version: "1.0.0" };
-  let sdk: Sdk;
+  let sdk: Speaker;
 
-  if (version === "v1") {
+  if (version === "spec") {
+    sdk = await connectSpec({
+      url,
+      headers,
+      fetch: watched,
+      clientInfo: info,
+      capabilities: CAPABILITIES,
+      answer: (method) => (method === "roots/list" ? roots : sampled()),
+      onBreach: (what) => errors.push(new Error(what)),
+      watch: (wire) => observe(wire, record, true),
+    });
+  } else if (version === "v1") {
     const client = new ClientV1(info, { capabilities: CAPABILITIES });
     client.setRequestHandler(CreateMessageRequestSchema, sampled);
     client.setRequestHandler(ListRootsRequestSchema, () => roots);
     client.onerror = (error) => errors.push(error);
-    const transport = new SseTransportV1(url, transportOptions);
+    const transport = isStreamable
+      ? new StreamableTransportV1(url, transportOptions)
+      : new SseTransportV1(url, transportOptions);
     await client.connect(transport as Parameters<typeof client.connect>[0], { timeout: CONNECT_MS });
-    observe(transport, record);
+    observe(transport, record, isStreamable);
     sdk = {
       callTool: (params, timeout) => client.callTool(params, CallToolResultSchema, { timeout }),
       request: (method, params) =>
@@ -88,9 +114,11 @@ export async function connectWatched(options: WatchOptions): Promise<WatchedClie
     client.setRequestHandler("sampling/createMessage", sampled);
     client.setRequestHandler("roots/list", () => roots);
     client.onerror = (error) => errors.push(error);
-    const transport = new SseTransportV2(url, transportOptions);
+    const transport = isStreamable
+      ? new StreamableTransportV2(url, transportOptions)
+      : new SseTransportV2(url, transportOptions);
     await client.connect(transport, { timeout: CONNECT_MS });
-    observe(transport, record);
+    observe(transport, record, isStreamable);
     sdk = {
       callTool: (params, timeout) => client.callTool(params, { timeout }),
       request: (method, params) => client.request({ method: method as RequestMethod, params }),
@@ -115,9 +143,11 @@ export async function connectWatched(options: WatchOptions): Promise<WatchedClie
   }
   return {
     name,
+    version,
     call,
     request: (method, params = {}) => sdk.request(method, params),
     errors: () => errors,
+    resumed,
     close: () => sdk.close(),
   };
 }

@@ -345,7 +345,7 @@ describe("a client with sessions, a server of 2026-07-28 only", () => {
 
     server.answer(`{"resultType":"complete","n":${big}}`);
     expect(seen.at(-1)).toBe(`{"jsonrpc":"2.0","id":${big},"result":{"resultType":"complete","n":${big}}}`);
-    server.front.close().catch(() => undefined);
+    await server.front.close();
   });
 
   it("opens its subscription again when that ends, and lets the client look for what it missed", async () => {
@@ -375,9 +375,14 @@ describe("a client with sessions, a server of 2026-07-28 only", () => {
     await connect(upstream);
     const modern = new ModernClient(
       { name: "modern", version: "1" },
-      { versionNegotiation: { mode: { pin: "2026-07-28" } } },
+      { capabilities: { roots: {} }, versionNegotiation: { mode: { pin: "2026-07-28" } } },
     );
-    await modern.connect(sessionTransport(upstream) as ModernTransport);
+    const seen: string[] = [];
+    const watch = (way: "in" | "out", text: string) => way === "in" && seen.push(text);
+    await modern.connect(sessionTransport(upstream, watch) as ModernTransport);
+    modern.setRequestHandler("roots/list", () => ({ roots: [] }));
+    await expect(modern.callTool({ name: "ask-for-ever" })).rejects.toThrow("rounds");
+    expect(seen.at(-1)).toContain('"resultType":"input_required"');
     open.push(modern);
     const { content } = await modern.callTool({ name: "echo", arguments: { text: "x" } });
     expect(content).toMatchObject([{ text: "x" }]);
@@ -394,7 +399,7 @@ describe("a client with sessions, a server of 2026-07-28 only", () => {
 
   it("finds a server that learnt of sessions since", async () => {
     let isModern = true;
-    const old = child("modern-only-server");
+    let probes = 0;
     const young = createBuiltinUpstream({ name: "demo", createServer: () => createDemoServer(), log });
     const era = (modern: Upstream, legacy: Upstream): Upstream => ({
       name: "both",
@@ -402,14 +407,77 @@ describe("a client with sessions, a server of 2026-07-28 only", () => {
       open: (events, signal) => (isModern ? modern : legacy).open(events, signal),
       close: async () => void (await Promise.all([modern.close(), legacy.close()])),
     });
-    const none: Upstream = { ...refusing(), open: () => Promise.reject(new GatewayError("upstream_era")) };
+    const none: Upstream = {
+      ...refusing(),
+      open: () => ((probes += 1), Promise.reject(new GatewayError("upstream_era"))),
+    };
     const stateless = createStatelessUpstream(child("modern-only-server"), { idleMs: 0, log });
-    const upstream = legacyFront(era(old, young), era(stateless, none), { log });
+    const upstream = legacyFront(era(child("modern-only-server"), young), era(stateless, none), { log });
     open.push(upstream);
     expect((await connect(upstream)).client.getServerVersion()?.name).toBe("modern-only");
     isModern = false;
     expect((await connect(upstream)).client.getServerVersion()?.name).toBe("mcp-sse-gateway-demo");
     expect((await connect(upstream)).client.getServerVersion()?.name).toBe("mcp-sse-gateway-demo");
+    expect(probes).toBe(1);
+  });
+
+  it("asks a server that did not take initialize at all in the other era", async () => {
+    let closes = 0;
+    const direct: Upstream = {
+      ...refusing(),
+      open: async () => ({
+        send: () => Promise.reject(new GatewayError("upstream_unreachable")),
+        pause: () => undefined,
+        resume: () => undefined,
+        close: async () => void (closes += 1),
+      }),
+    };
+    const server = new ScriptedServer(direct);
+    const { seen } = await server.session();
+    expect(seen).toHaveLength(1);
+    expect(closes).toBe(1);
+  });
+
+  it("keeps tasks of the other era to itself", async () => {
+    const { seen } = await new ScriptedServer().session(
+      '{"tasks":{},"extensions":{"io.modelcontextprotocol/tasks":{},"vendor/x":{}}}',
+    );
+    expect(JSON.parse(seen[0] as string)).toMatchObject({ id: 0 });
+    expect(seen[0]).toContain('"capabilities":{"extensions":{"vendor/x":{}}}');
+  });
+
+  it("leaves one subscription for the next, and is told by one of them at a time", async () => {
+    const server = new ScriptedServer();
+    const { seen, link } = await server.session('{"resources":{"subscribe":true}}');
+    const follow = async (id: number, uri: string, uris: string[]) => {
+      await link.send(encode({ id, method: "resources/subscribe", params: { uri } }));
+      await vi.waitFor(() => expect(server.requests.at(-1)).toContain(JSON.stringify(uris)));
+      server.tell("notifications/subscriptions/acknowledged", {
+        notifications: { resourceSubscriptions: uris },
+      });
+      await vi.waitFor(() => expect(seen.at(-1)).toBe(`{"jsonrpc":"2.0","id":${id},"result":{}}`));
+    };
+    await follow(1, "test://a", ["test://a"]);
+    const first = server.links.at(-1);
+    await follow(2, "test://b", ["test://a", "test://b"]);
+    expect(first?.closes).toBe(1);
+    first?.events.onMessage(
+      encode({ method: "notifications/resources/updated", params: { uri: "test://a" } }),
+    );
+    expect(seen.at(-1)).toContain('"id":2');
+    server.tell("notifications/resources/updated", { uri: "test://a" });
+    expect(seen.at(-1)).toContain("test://a");
+    await link.close();
+  });
+
+  it("says so when the server does not tell the changes of a resource", async () => {
+    const server = new ScriptedServer();
+    const { seen, link } = await server.session('{"resources":{"subscribe":true}}');
+    await link.send(encode({ id: 1, method: "resources/subscribe", params: { uri: "test://a" } }));
+    await vi.waitFor(() => expect(server.requests.at(-1)).toContain("subscriptions/listen"));
+    server.tell("notifications/subscriptions/acknowledged", { notifications: {} });
+    await vi.waitFor(() => expect(seen.at(-1)).toContain('"code":-32601'));
+    await link.close();
   });
 });
 
@@ -417,27 +485,27 @@ describe("a client with sessions, a server of 2026-07-28 only", () => {
 class ScriptedServer {
   /** What it was sent. */
   readonly requests: string[] = [];
-  readonly #direct: Upstream = {
-    ...refusing(),
-    open: () => Promise.reject(new GatewayError("upstream_era")),
-  };
-  readonly #stateless: Upstream = {
-    ...refusing(),
-    open: async (events) => {
-      this.#events = events;
+  readonly links: { events: LinkEvents; closes: number }[] = [];
+  readonly front: Upstream;
+
+  constructor(
+    direct: Upstream = { ...refusing(), open: () => Promise.reject(new GatewayError("upstream_era")) },
+  ) {
+    const open: Upstream["open"] = async (events) => {
+      const link = { events, closes: 0 };
+      this.links.push(link);
       return {
         send: async (message) => void this.requests.push(message.toString()),
         pause: () => undefined,
         resume: () => undefined,
-        close: async () => undefined,
+        close: async () => void (link.closes += 1),
       };
-    },
-  };
-  readonly front = legacyFront(this.#direct, this.#stateless, { log });
-  #events: LinkEvents | undefined;
+    };
+    this.front = legacyFront(direct, { ...refusing(), open }, { log });
+  }
 
   /** A session that is initialised, and what it is told. */
-  async session() {
+  async session(capabilities = '{"tools":{"listChanged":true}}') {
     const seen: string[] = [];
     const events = {
       onMessage: (message: Buffer) => void seen.push(message.toString()),
@@ -451,7 +519,7 @@ class ScriptedServer {
     };
     const sent = link.send(encode({ id: 0, method: "initialize", params }));
     await vi.waitFor(() => expect(this.requests).toHaveLength(1));
-    this.answer('{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}}}');
+    this.answer(`{"supportedVersions":["2026-07-28"],"capabilities":${capabilities}}`);
     await sent;
     return { seen, link };
   }
@@ -459,15 +527,20 @@ class ScriptedServer {
   /** Answers the last request. */
   answer(result: string): void {
     const id = /"id":("[^"]*"|[0-9]+)/.exec(this.requests.at(-1) as string)?.[1];
-    this.#events?.onMessage(Buffer.from(`{"jsonrpc":"2.0","id":${id},"result":${result}}`));
+    this.#events.onMessage(Buffer.from(`{"jsonrpc":"2.0","id":${id},"result":${result}}`));
   }
 
-  tell(method: string, params: object): void {
-    this.#events?.onMessage(encode({ method, params: { ...params } }));
+  /** A notification on the link that was opened last. */
+  tell(method: string, params: Record<string, unknown>): void {
+    this.#events.onMessage(encode({ method, params }));
   }
 
   end(): void {
-    this.#events?.onEnd("upstream_exited");
+    this.#events.onEnd("upstream_exited");
+  }
+
+  get #events(): LinkEvents {
+    return (this.links.at(-1) as { events: LinkEvents }).events;
   }
 }
 

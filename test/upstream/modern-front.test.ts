@@ -2,7 +2,11 @@ import { randomUUID } from "node:crypto";
 import { Client } from "@modelcontextprotocol/client";
 import type { Transport } from "@modelcontextprotocol/client";
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
-import { SubscribeRequestSchema, UrlElicitationRequiredError } from "@modelcontextprotocol/sdk/types.js";
+import {
+  McpError,
+  SubscribeRequestSchema,
+  UrlElicitationRequiredError,
+} from "@modelcontextprotocol/sdk/types.js";
 import { afterEach, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { createBuiltinUpstream } from "../../src/upstream/builtin.ts";
@@ -18,6 +22,7 @@ import { captureLog, encode, type Message, never, Recorder } from "./recorder.ts
 const { log } = captureLog();
 const text = (words: string) => ({ content: [{ type: "text" as const, text: words }] });
 const PAGE = "test://page";
+const LOST = "test://lost";
 
 /** Servers of 2025-11-25 with state in common, as those of one remote service have. */
 class Service {
@@ -83,6 +88,10 @@ class Service {
       if (this.heard.push("page-first") > 1) return text("been there");
       const page = { mode: "url" as const, message: "Go", url: "https://example.com/", elicitationId: "x" };
       throw new UrlElicitationRequiredError([page]);
+    });
+    mcp.registerTool("meta", {}, ({ _meta }) => text(JSON.stringify(_meta)));
+    mcp.registerResource("lost", LOST, {}, () => {
+      throw new McpError(-32002, "Resource not found");
     });
     mcp.registerTool("impatient", {}, async () => {
       await server.listRoots(undefined, { timeout: 20 }).catch(() => undefined);
@@ -240,7 +249,7 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
     expect(messages.flatMap(({ params }) => params?.["progress"] ?? [])).toEqual([1, 2, 3]);
   });
 
-  it("uses one link again for requests that follow each other, and hides the era from the server", async () => {
+  it("uses one link again for requests that follow each other", async () => {
     const { service, upstream } = serve();
     const { client } = await connect(upstream);
     const before = service.opened;
@@ -249,13 +258,23 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
     expect(service.names).toContain("test");
   });
 
+  it("hides the era from the server, and nothing else", async () => {
+    const answer = await ask(
+      serve().upstream,
+      raw("tools/call", { name: "meta" }, { traceparent: "t", progressToken: 7 }),
+    );
+    expect(answer.result?.content?.[0]?.text).toBe('{"traceparent":"t","progressToken":7}');
+  });
+
   it("gives clients of other names or capabilities other links", async () => {
     const { service, upstream } = serve();
-    const { client: a } = await connect(upstream, {}, "a");
-    const { client: b } = await connect(upstream, { roots: {} }, "b");
-    await a.listTools();
-    await b.listTools();
-    expect(service.names).toEqual(["a", "b"]);
+    const clients = [
+      (await connect(upstream, {}, "a")).client,
+      (await connect(upstream, {}, "b")).client,
+      (await connect(upstream, { roots: {} }, "b")).client,
+    ];
+    for (const client of clients) await client.listTools();
+    expect(service.names).toEqual(["a", "b", "b"]);
   });
 
   it("asks the client at once what the server asks at once", async () => {
@@ -450,6 +469,24 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
     expect(told).toHaveLength(2);
   });
 
+  it("tells a client that listens nothing else", async () => {
+    const { upstream } = serve();
+    const { client: other } = await connect(upstream, {}, "other");
+    const seen = new Recorder();
+    const link = await upstream.open(seen, never());
+    await link.send(
+      encode(raw("subscriptions/listen", { notifications: { resourceSubscriptions: [PAGE] } })),
+    );
+    await tool(other, "grow");
+    await tool(other, "touch");
+    await seen.notification("notifications/resources/updated");
+    expect(seen.messages.map(({ method }) => method)).toEqual([
+      "notifications/subscriptions/acknowledged",
+      "notifications/resources/updated",
+    ]);
+    await link.close();
+  });
+
   it("ends a subscription to nothing", async () => {
     const { upstream } = serve();
     const seen = new Recorder();
@@ -481,7 +518,7 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
 
   it("tells of a resource that there is not with the code of the era", async () => {
     const { upstream } = serve();
-    expect((await ask(upstream, raw("resources/read", { uri: "test://none" }))).error?.code).toBe(-32602);
+    expect((await ask(upstream, raw("resources/read", { uri: LOST }))).error?.code).toBe(-32602);
   });
 
   it("ends its links when it is closed, and opens no more", async () => {

@@ -96,7 +96,9 @@ describe("addresses", () => {
     const server = use(await startHttp((_, response) => say(response, 200, {})));
     const { port } = new URL(server.url);
     names.set("flips.test", ["127.0.0.1", "127.0.0.1"]);
-    const http = use(createRemoteHttp({ url: new URL(`http://flips.test:${port}/`), headers: {} }));
+    const http = use(
+      createRemoteHttp({ url: new URL(`http://flips.test:${port}/`), headers: {}, keepAlive: true }),
+    );
     expect((await ask(http)).head?.status).toBe(200);
     names.set("flips.test", ["127.0.0.1", "169.254.169.254"]);
     server.cut();
@@ -126,7 +128,7 @@ describe("ISO-06 a spare response", () => {
     const url = await start((socket, count) =>
       socket.write(response(`own ${count}`) + (count === 1 ? response("spare") : "")),
     );
-    const http = use(createRemoteHttp({ url, headers: {} }));
+    const http = use(createRemoteHttp({ url, headers: {}, keepAlive: true }));
     expect((await ask(http)).body).toBe("own 1");
     expect((await ask(http)).body).toBe("own 2");
     expect((await ask(http)).body).toBe("own 3");
@@ -138,7 +140,7 @@ describe("ISO-06 a spare response", () => {
       first ??= socket;
       socket.write(response(`own ${count}`));
     });
-    const http = use(createRemoteHttp({ url, headers: {} }));
+    const http = use(createRemoteHttp({ url, headers: {}, keepAlive: true }));
     expect((await ask(http)).body).toBe("own 1");
     first?.write(response("spare"));
     await once(first as Socket, "close");
@@ -150,10 +152,33 @@ describe("ISO-06 a spare response", () => {
       socket.write(response(`own ${count}`));
       if (count === 1) setImmediate(() => socket.write(response("spare")));
     });
-    const http = use(createRemoteHttp({ url, headers: {} }));
+    const http = use(createRemoteHttp({ url, headers: {}, keepAlive: true }));
     const first = await ask(http);
     const second = await ask(http);
     expect([first.body, second.body]).not.toContain("spare");
+  });
+
+  it("is not given to another client: each request without a session has a connection of its own", async () => {
+    const sockets = new Set<unknown>();
+    const server = use(
+      await startScripted({
+        "server/discover": (_, answer, seen) =>
+          say(answer, 200, result(idOf(seen), { supportedVersions: ["2026-07-28"] })),
+        "tools/call": (request, answer, seen) => {
+          sockets.add(request.socket);
+          say(answer, 200, result(idOf(seen)));
+        },
+      }),
+    );
+    const upstream = use(remote(server.url));
+    for (const _request of [1, 2, 3]) {
+      const seen = new Recorder();
+      const link = await upstream.stateless.open(seen, never());
+      await link.send(call(1, "echo"));
+      await seen.answer(1);
+      await link.close();
+    }
+    expect(sockets.size).toBe(3);
   });
 
   it("is not given to another session: each has connections of its own", async () => {

@@ -13,6 +13,7 @@ import {
   startSse,
   startStreamable,
   startStreamableV2,
+  stream,
 } from "./remote-servers.ts";
 
 // A thousand messages are a thousand round trips here, and the machine may be busy.
@@ -107,12 +108,44 @@ describe("remote", () => {
     expect(await seen.answer("first")).toEqual({ jsonrpc: "2.0", id: "first", error });
   });
 
+  it("goes on looking when the second transport fails half way", async () => {
+    const server = use(
+      await startScripted({
+        initialize: (_, response, { path }) => response.writeHead(path === "/mcp" ? 405 : 500).end(),
+        GET: (_, response) => stream(response)("event: endpoint\ndata: /messages\n\n"),
+      }),
+    );
+    const { link, seen } = await open(server.url);
+    for (const _again of [1, 2]) {
+      expect(await outcomeOf(link.send(INITIALIZE))).toBe("upstream_unreachable");
+    }
+    expect(server.seen.map(({ method, path }) => `${method} ${path}`)).toEqual([
+      "POST /mcp",
+      "GET /mcp",
+      "POST /messages",
+      "POST /mcp",
+      "GET /mcp",
+      "POST /messages",
+    ]);
+    expect(seen.ends).toEqual([]);
+  });
+
   it("tries again with the next message when the server was not there", async () => {
     const server = await startScripted({});
     await server.close();
     const { link } = await open(server.url);
     expect(await outcomeOf(link.send(INITIALIZE))).toBe("upstream_unreachable");
     expect(await outcomeOf(link.send(INITIALIZE))).toBe("upstream_unreachable");
+  });
+
+  it("refuses messages while a header cannot be sent", async () => {
+    const server = use(await startScripted({}));
+    const { log, text } = captureLog();
+    const { link } = await open(server.url, { headers: { "x-key": "SECRET\nvalue" }, log });
+    expect(await outcomeOf(link.send(INITIALIZE))).toBe("upstream_unreachable");
+    expect(server.seen).toEqual([]);
+    expect(text()).toContain("invalid x-key header");
+    expect(text()).not.toContain("SECRET");
   });
 
   it("opens as many links as it may", async () => {

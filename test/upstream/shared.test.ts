@@ -383,6 +383,19 @@ describe("a shared server", () => {
       ]);
     });
 
+    it("are told of to their owner even before it has the answer, and never to another", async () => {
+      const [a, b] = await Promise.all([start(), start()]);
+      await a.link.send(encode({ id: 1, method: "tools/call", params: { name: "t", task: {} } }));
+      const status = { method: "notifications/tasks/status", params: { taskId: "A", status: "working" } };
+      const { id } = server().last;
+      server().say(status);
+      server().say({ ...status, params: { taskId: "nobody's" } });
+      expect(a.seen.messages.length).toBe(1);
+      server().say({ id, result: { task: { taskId: "A" } } });
+      expect(a.seen.messages.slice(1)).toMatchObject([status, { id: 1 }]);
+      expect(b.seen.messages.length).toBe(1);
+    });
+
     it("are listed to their owner only, byte for byte", async () => {
       const [a, b] = [await startTask("A"), await startTask("B")];
       const raw: string[] = [];

@@ -1,3 +1,4 @@
+import { Client, type JSONRPCMessage, type Transport } from "@modelcontextprotocol/client";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { createStatelessUpstream } from "../../src/upstream/stateless.ts";
 import { createStdioUpstream } from "../../src/upstream/stdio.ts";
@@ -251,3 +252,51 @@ it("a real server of the older era is found out and closed", async () => {
   await upstream.close();
   await expectNoFixtures();
 });
+
+it("real clients of the era share one server without knowing", async () => {
+  const server = { name: "dual", ...fixture("dual-era-server"), maxLineBytes: 4 << 20, graceMs: 100, log };
+  const stdio = createStdioUpstream(server);
+  const upstream = createStatelessUpstream(stdio, { idleMs: 0, log });
+  const answers = await Promise.all(
+    Array.from({ length: 5 }, async (_, n) => {
+      const client = new Client(
+        { name: `client ${n}`, version: "1" },
+        { capabilities: { elicitation: { form: {} } }, versionNegotiation: { mode: { pin: "2026-07-28" } } },
+      );
+      client.setRequestHandler("elicitation/create", () => ({
+        action: "accept",
+        content: { answer: `${n}` },
+      }));
+      await client.connect(transportOn(upstream));
+      const { content } = await client.callTool({ name: "ask", arguments: { question: "Who?" } });
+      await client.close();
+      return content;
+    }),
+  );
+  expect(answers).toEqual([0, 1, 2, 3, 4].map((n) => [{ type: "text", text: `answered ${n}` }]));
+  expect(stdio.stats().children).toBe(1);
+  await upstream.close();
+  await expectNoFixtures();
+});
+
+/** A client's transport on a link. */
+function transportOn(upstream: Upstream): Transport {
+  let link: Link | undefined;
+  const transport: Transport = {
+    async start() {
+      const events = {
+        onMessage: (message: Buffer) =>
+          transport.onmessage?.(JSON.parse(message.toString()) as JSONRPCMessage),
+        onEnd: () => transport.onclose?.(),
+      };
+      link = await upstream.open(events, never());
+    },
+    async send(message) {
+      await link?.send(Buffer.from(JSON.stringify(message)));
+    },
+    async close() {
+      await link?.close();
+    },
+  };
+  return transport;
+}
