@@ -5,7 +5,7 @@ import { EventStream } from "./event-stream.ts";
 import { retryMs } from "./open-stream.ts";
 import { hasBody } from "./read-body.ts";
 import type { DoorParts } from "./routes.ts";
-import type { StreamableRequest } from "./streamable-request.ts";
+import { FIRST_PRIMED, type StreamableRequest } from "./streamable-request.ts";
 
 /** Which event a client had last: of its own stream, or of the lane of one of its requests. */
 interface LastEvent {
@@ -28,19 +28,21 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
   const idPrefix = lane === undefined ? `${id}.` : `${id}.${lane}.`;
   const stream = new EventStream(res);
   const headers = { "Mcp-Session-Id": id };
+  const canPrime = version >= FIRST_PRIMED;
   if (session !== undefined && !session.isLeaving) {
     stream.begin({ headers });
     const sequence = last?.sequence ?? session.takenUpTo;
-    stream.prime(idPrefix, retryMs(), version >= "2025-11-25" ? sequence : undefined);
+    stream.prime(idPrefix, retryMs(), canPrime ? sequence : undefined);
     if (lane === undefined) session.attach(stream, last?.sequence);
     else session.resumeLane(lane, stream, sequence);
     return;
   }
-  stream.begin({ atOnce: true, headers });
+  stream.begin({ headers });
+  // Now, and with what the client has said: SDK clients that are cut without an id forget which stream it was.
+  stream.prime(idPrefix, retryMs(), canPrime ? last?.sequence : undefined);
   const found = parts.sessions.isDraining ? undefined : await parts.reception.findById(id, caller.name);
   if (stream.isClosed) return;
   if (found === undefined) return stream.end(retryMs());
-  stream.prime(idPrefix, retryMs(), undefined);
   if ("session" in found) {
     if (!found.session.isOpen || found.session.isLeaving) return stream.end(retryMs());
     if (lane === undefined) found.session.attach(stream, last?.sequence);

@@ -16,6 +16,9 @@ const VERSIONS = new Set(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"
 /** Who names none speaks this one. It is the only one with batches. */
 export const UNNAMED_VERSION = "2025-03-26";
 
+/** From this one on clients know an event without data. */
+export const FIRST_PRIMED = "2025-11-25";
+
 /** One request to `/mcp`, and what is known of it before its body is read. */
 export interface StreamableRequest {
   req: IncomingMessage;

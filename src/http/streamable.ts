@@ -14,6 +14,7 @@ import type { DoorParts, Route } from "./routes.ts";
 import { answerRpcError, rpcError } from "./rpc-answer.ts";
 import {
   accept202,
+  FIRST_PRIMED,
   give,
   identify,
   methodNotAllowed,
@@ -21,8 +22,6 @@ import {
   type StreamableRequest,
 } from "./streamable-request.ts";
 
-/** From this one on clients know an event without data. */
-const FIRST_PRIMED = "2025-11-25";
 /** Where Streamable HTTP is spoken to what stands at the root. */
 export const STREAMABLE_PATH = "/mcp";
 

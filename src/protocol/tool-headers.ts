@@ -52,6 +52,15 @@ export function disagreement(
   })?.name;
 }
 
+/** The argument of a call that stands at this path, as the text of its header: a number keeps its digits. */
+export function argumentOf(call: Buffer, path: readonly string[]): string | undefined {
+  const at = locate(call, ["params", "arguments", ...path]);
+  if (at === undefined) return undefined;
+  const text = textAt(call, at);
+  if (text.startsWith('"')) return JSON.parse(text) as string;
+  return /^[-\dtf]/.test(text) ? text : undefined;
+}
+
 function* headersIn(schema: Schema | undefined, path: readonly string[]): Generator<ToolHeader> {
   if (typeof schema !== "object" || schema === null) return;
   const mark = schema[MARK];

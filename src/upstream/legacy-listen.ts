@@ -138,7 +138,7 @@ export class LegacyListen {
             clearTimeout(timer);
             settle(this.#acknowledged(stream, message, uris));
           } else if (CHANGES.includes(method as string)) {
-            this.#tell(message, stream);
+            this.#tell(message);
           }
         },
         onAnswer: (message, { failed }: Envelope) => {
@@ -190,8 +190,7 @@ export class LegacyListen {
     return { code: METHOD_NOT_FOUND, message: "The server does not tell the changes of this resource." };
   }
 
-  #tell(message: Buffer, stream: ModernRequest): void {
-    if (stream !== this.#stream) return;
+  #tell(message: Buffer): void {
     this.#parts.onMessage(withoutMembers(message, ["params", "_meta"], [META.subscriptionId]));
   }
 

@@ -18,21 +18,26 @@ export interface ModernFrontOptions {
   log: Log;
 }
 
+export interface ModernFront extends Upstream {
+  /** The same, for one caller: no link that it uses was or will be another's, and no other can go on with its calls. */
+  ofCaller(caller: string): Upstream;
+}
+
 /**
  * What a request of the 2026-07-28 era gets: the server itself, or, when that speaks only versions with `initialize`, a
- * translation. Clients of equal name and capabilities use the same links, one after the other. Calls that wait for a
- * client's input wait in this process: to another one their `requestState` says nothing.
+ * translation. Clients of one caller, and of equal name and capabilities, use the same links, one after the other. Calls
+ * that wait for a client's input wait in this process: to another one their `requestState` says nothing.
  *
  * @param stateless links for single requests; `open` rejects with `upstream_era` when the server cannot do them.
  * @param direct links for sessions, to the same server.
  */
-export function modernFront(stateless: Upstream, direct: Upstream, options: ModernFrontOptions): Upstream {
+export function modernFront(stateless: Upstream, direct: Upstream, options: ModernFrontOptions): ModernFront {
   const { maxLinks, idleMs, startMs = 60_000, parkMs = 300_000, log } = options;
   const pool = new ModernPool({ direct, maxLinks, idleMs, startMs, log });
   const parked = new Parked<ModernCall>(parkMs);
   const links = new Set<ModernLink>();
   let closed = false;
-  return {
+  const upstreamOf = (caller: string): Omit<Upstream, "close"> => ({
     name: stateless.name,
     get isFull() {
       return stateless.isFull;
@@ -46,17 +51,23 @@ export function modernFront(stateless: Upstream, direct: Upstream, options: Mode
       }
       if (closed) throw new GatewayError("upstream_start_failed");
       signal.throwIfAborted();
-      const parts: ModernLinkParts = { pool, parked, events, onGone: () => links.delete(link) };
+      const parts: ModernLinkParts = { pool, parked, caller, events, onGone: () => links.delete(link) };
       const link: ModernLink = new ModernLink(parts);
       links.add(link);
       return link;
     },
-    async close() {
-      closed = true;
-      parked.close();
-      await Promise.all([...links].map((link) => link.close()));
-      await pool.close();
-      await Promise.all([stateless.close(), direct.close()]);
-    },
-  };
+  });
+  async function close(): Promise<void> {
+    closed = true;
+    parked.close();
+    await Promise.all([...links].map((link) => link.close()));
+    await pool.close();
+    await Promise.all([stateless.close(), direct.close()]);
+  }
+  return Object.assign(upstreamOf(""), {
+    close,
+    // It ends with all the others.
+    ofCaller: (caller: string): Upstream =>
+      Object.assign(upstreamOf(caller), { close: async () => undefined }),
+  });
 }

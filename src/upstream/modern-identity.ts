@@ -3,7 +3,7 @@ import { META, TASKS_EXTENSION } from "./modern-terms.ts";
 
 /** Who makes a request of the 2026-07-28 era and what it can, as `initialize` says it. */
 export interface Identity {
-  /** Equal for equal clients. */
+  /** Equal for equal clients of one caller. */
   readonly key: string;
   /** JSON text of the params of `initialize`, without the version. */
   readonly params: Members;
@@ -13,7 +13,7 @@ export interface Identity {
 const UNNAMED = '{"name":"unnamed","version":"0"}';
 
 /** Reads what a request says of its client. */
-export function identityOf(request: Buffer): Identity {
+export function identityOf(request: Buffer, caller: string): Identity {
   const path = ["params", "_meta", META.clientCapabilities];
   const text = textOf(withoutMembers(request, [...path, "extensions"], [TASKS_EXTENSION]), path);
   const parsed: unknown = JSON.parse(text ?? "{}");
@@ -22,7 +22,7 @@ export function identityOf(request: Buffer): Identity {
   // A server would refuse to be initialised by one without a name.
   const clientInfo = hasName(JSON.parse(named)) ? named : UNNAMED;
   return {
-    key: canonical([capabilities, JSON.parse(clientInfo)]),
+    key: canonical([caller, capabilities, JSON.parse(clientInfo)]),
     params: { capabilities: isObject(parsed) ? (text ?? "{}") : "{}", clientInfo },
     capabilities,
   };

@@ -13,6 +13,8 @@ import type { Link, LinkEnd, LinkEvents } from "./upstream.ts";
 export interface ModernLinkParts {
   pool: ModernPool;
   parked: Parked<ModernCall>;
+  /** Whose request it is. */
+  caller: string;
   events: LinkEvents;
   onGone(): void;
 }
@@ -84,7 +86,7 @@ export class ModernLink implements Link {
     if (state !== undefined) return this.#goOn(stream, name, state);
     if (isDeclined(request))
       return this.#refuse(INTERNAL_ERROR, "The user did not go where the server asked to go.");
-    const identity = identityOf(request);
+    const identity = identityOf(request, this.#parts.caller);
     if (name === "server/discover") return this.#discover(stream, identity);
     const { pool, parked } = this.#parts;
     const session = await pool.take(identity, this.#gone.signal);
@@ -107,7 +109,7 @@ export class ModernLink implements Link {
   /** The client brings the input that an earlier request of it was answered to need. */
   async #goOn(stream: CallStream, method: string, state: unknown): Promise<void> {
     const { request } = stream;
-    const identity = identityOf(request);
+    const identity = identityOf(request, this.#parts.caller);
     const call =
       typeof state === "string"
         ? this.#parts.parked.take(state, (waiting) => waiting.isRepeatedBy(method, request, identity))

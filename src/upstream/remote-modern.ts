@@ -19,7 +19,7 @@ const PLAIN = /^[\x20-\x7e\t]+$/;
 
 /**
  * The headers that repeat what a message of the 2026-07-28 era says, as its specification wants. `Mcp-Param-*` is not
- * among them: which arguments have one is only known from the tool's schema.
+ * among them: see `ToolParams`.
  */
 export function repeatedHeaders(message: Buffer, { method }: Envelope): Record<string, string> {
   const version = textOf(message, ["params", "_meta", VERSION_META]) ?? MODERN;

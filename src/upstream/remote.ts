@@ -5,6 +5,7 @@ import { createRemoteHttp } from "./remote-http.ts";
 import { RemoteLink, type Warn } from "./remote-link.ts";
 import { Refusal } from "./remote-post.ts";
 import { type Era, probeEra } from "./remote-probe.ts";
+import { ToolParams } from "./remote-params.ts";
 import { StatelessWire } from "./remote-stateless.ts";
 import type { Wire, WireOwner } from "./remote-wire.ts";
 import type { LinkEvents, Upstream } from "./upstream.ts";
@@ -66,9 +67,10 @@ export function createRemoteUpstream(options: RemoteUpstreamOptions): RemoteUpst
     if (transport === "auto") return new DetectingWire({ ...common, createHttp, memory });
     return createWire(transport, { ...common, http: createHttp() });
   });
+  const params = new ToolParams();
   const modern = createLinks(
     { name, maxLinks, warn },
-    (owner) => new StatelessWire({ http: shared, maxMessageBytes, owner }),
+    (owner) => new StatelessWire({ http: shared, maxMessageBytes, owner, params }),
   );
   return {
     name,

@@ -45,6 +45,8 @@ describeUpstream("a server with sessions behind the legacy front", {
   talk: (id, steps) => call(id, "progress", { steps }),
 });
 
+const VERSION_KEY = "io.modelcontextprotocol/protocolVersion";
+const CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities";
 const everything = { sampling: {}, elicitation: {}, roots: {} };
 type Options = { capabilities?: Record<string, object>; watch?: (way: "in" | "out", text: string) => void };
 
@@ -313,6 +315,29 @@ describe("a client with sessions, a server of 2026-07-28 only", () => {
     expect(errors).toEqual([]);
   });
 
+  it("gives nothing to one who is paused, and then all of it", async () => {
+    const upstream = front();
+    const { client } = await connect(upstream);
+    const seen = new Recorder();
+    const link = await upstream.open(seen, never());
+    link.pause();
+    const claim = { [VERSION_KEY]: "2026-07-28", [CAPABILITIES_KEY]: {} };
+    await link.send(
+      encode({
+        id: 1,
+        method: "tools/call",
+        params: { name: "echo", arguments: { text: "x" }, _meta: claim },
+      }),
+    );
+    await link.send(call(2, "echo", { text: "y" }));
+    await tool(client, "echo", { text: "a clock" });
+    expect(seen.messages).toEqual([]);
+    link.resume();
+    await seen.answer(1);
+    await seen.answer(2);
+    await link.close();
+  });
+
   it("refuses tasks, which are another thing in the other era", async () => {
     const { client } = await connect();
     expect(client.getServerCapabilities()).not.toHaveProperty("tasks");
@@ -436,6 +461,14 @@ describe("a client with sessions, a server of 2026-07-28 only", () => {
     const { seen } = await server.session();
     expect(seen).toHaveLength(1);
     expect(closes).toBe(1);
+  });
+
+  it("leaves an empty result empty, which clients read strictly", async () => {
+    const server = new ScriptedServer();
+    const { seen, link } = await server.session();
+    await link.send(encode({ id: 1, method: "vendor/thing" }));
+    server.answer('{"resultType":"complete","_meta":{"a":1}}');
+    expect(seen.at(-1)).toBe('{"jsonrpc":"2.0","id":1,"result":{"_meta":{"a":1}}}');
   });
 
   it("keeps tasks of the other era to itself", async () => {

@@ -11,7 +11,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { createBuiltinUpstream } from "../../src/upstream/builtin.ts";
 import { createDemoServer } from "../../src/upstream/demo-server.ts";
-import { modernFront, type ModernFrontOptions } from "../../src/upstream/modern-front.ts";
+import { type ModernFront, modernFront, type ModernFrontOptions } from "../../src/upstream/modern-front.ts";
 import { createStatelessUpstream } from "../../src/upstream/stateless.ts";
 import { createStdioUpstream } from "../../src/upstream/stdio.ts";
 import type { Upstream } from "../../src/upstream/upstream.ts";
@@ -145,7 +145,7 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
     for (const one of open.splice(0).toReversed()) await one.close();
   });
 
-  function frontOf(createServer: () => McpServer, options: Partial<ModernFrontOptions> = {}): Upstream {
+  function frontOf(createServer: () => McpServer, options: Partial<ModernFrontOptions> = {}): ModernFront {
     const server = () => createBuiltinUpstream({ name: "legacy", createServer, log });
     const stateless = createStatelessUpstream(server(), { idleMs: 1000, log });
     const upstream = modernFront(stateless, server(), { maxLinks: 4, idleMs: 0, log, ...options });
@@ -275,6 +275,35 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
     ];
     for (const client of clients) await client.listTools();
     expect(service.names).toEqual(["a", "b", "b"]);
+  });
+
+  it("ISO gives callers links of their own, and to none the calls of another", async () => {
+    const { service, upstream } = serve();
+    const [alice, bob] = [upstream.ofCaller("alice"), upstream.ofCaller("bob")];
+    await ask(alice, raw("tools/list"));
+    await ask(bob, raw("tools/list"));
+    await ask(alice, raw("tools/list"));
+    expect(service.names).toHaveLength(2);
+    const { result } = await ask(alice, raw("tools/call", { name: "ask-roots" }));
+    const inputResponses = { "ask-1": { roots: [] } };
+    const params = { name: "ask-roots", inputResponses, requestState: result?.["requestState"] };
+    expect((await ask(bob, raw("tools/call", params))).error?.code).toBe(-32602);
+    expect((await ask(alice, raw("tools/call", params))).result).toMatchObject({ resultType: "complete" });
+  });
+
+  it("gives nothing to one who is paused, and then all of it", async () => {
+    const { upstream } = serve();
+    const other = new Recorder();
+    const seen = new Recorder();
+    const link = await upstream.open(seen, never());
+    link.pause();
+    await link.send(encode(raw("tools/call", { name: "touch" })));
+    const clock = await upstream.open(other, never());
+    await clock.send(encode(raw("tools/list")));
+    await other.answer("r");
+    expect(seen.messages).toEqual([]);
+    link.resume();
+    expect((await seen.answer("r")).result?.content?.[0]?.text).toBe("touched");
   });
 
   it("asks the client at once what the server asks at once", async () => {
