@@ -17,8 +17,8 @@ import type { Upstream } from "./upstream/upstream.ts";
 export interface ServerParts {
   /** For sessions of a version with `initialize`. */
   direct: Upstream;
-  /** For requests of the 2026-07-28 era. */
-  stateless: Upstream;
+  /** For requests of the 2026-07-28 era of one caller: what a translation keeps of one is not shown to another. */
+  statelessOf(caller: string): Upstream;
   /** Starts what is to be ready ahead of its sessions. */
   start(): void;
   /** Its processes now, and the sessions that wait for one. Undefined for a server that has none. */
@@ -38,7 +38,8 @@ const BREAKER = { failures: 5, resetMs: 5000 };
 const NO_PROCESS = { start: () => {}, processes: () => undefined };
 
 /** What speaks to the server itself, each side in its own era. */
-interface Lines extends Omit<ServerParts, "close"> {
+interface Lines extends Omit<ServerParts, "statelessOf" | "close"> {
+  stateless: Upstream;
   /** From the outermost layer to the server. */
   layers: Upstream[];
 }
@@ -56,7 +57,7 @@ export function createServerParts(config: ServerConfig, options: ServerPartsOpti
   });
   return {
     direct: legacy,
-    stateless: modern,
+    statelessOf: (caller) => modern.ofCaller(caller),
     start,
     processes,
     async close() {
@@ -73,7 +74,11 @@ function linesTo(config: ServerConfig, options: ServerPartsOptions): Lines {
   if (config.kind === "remote") {
     const { url, headers, transport } = config;
     const remote = createRemoteUpstream({ name, url, headers, transport, maxMessageBytes, log });
-    return { direct: remote, stateless: remote.stateless, ...NO_PROCESS, layers: [remote] };
+    if (transport !== "sse")
+      return { direct: remote, stateless: remote.stateless, ...NO_PROCESS, layers: [remote] };
+    // The era that has no streams of its own can ride on this one.
+    const riding = createStatelessUpstream(lend(remote), { idleMs: idleSeconds * 1000, log });
+    return { direct: remote, stateless: riding, ...NO_PROCESS, layers: [riding, remote] };
   }
   if (config.kind === "stdio") return linesToProcess(config, options);
   const builtin = createBuiltinUpstream({ name, createServer: createDemoServer, log });
@@ -88,6 +93,8 @@ function linesToProcess(
   const idleMs = config.idleSeconds * 1000;
   const stdio = createStdioUpstream({
     ...config,
+    // A process that is started ahead says nothing, and so holds a starting place for a while.
+    spawnConcurrency: config.spawnConcurrency + (config.model === "pool" ? config.poolSize : 0),
     env: { ...childEnvironment(env, []), ...config.env },
     maxWaiting: config.maxChildren,
     log,

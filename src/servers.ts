@@ -151,11 +151,13 @@ class Registry implements ServerRegistry {
   #viewOf(side: Side, server: string, caller: string): Upstream | undefined {
     const scope = this.#scopes?.get(caller);
     if (this.#scopes !== undefined && scope === undefined) return undefined;
-    const key = `${server} ${side} ${scope === undefined ? "" : caller}`;
+    const key = `${server} ${side} ${caller}`;
     const known = this.#views.get(key);
     if (known !== undefined) return known;
     const view =
-      server === AGGREGATE ? this.#aggregateOf(side, caller, scope) : this.#serverOf(side, server, scope);
+      server === AGGREGATE
+        ? this.#aggregateOf(side, caller, scope)
+        : this.#serverOf(side, server, caller, scope);
     if (view !== undefined) this.#views.set(key, view);
     return view;
   }
@@ -167,8 +169,9 @@ class Registry implements ServerRegistry {
     }
   }
 
-  #serverOf(side: Side, server: string, scope: Scope | undefined): Upstream | undefined {
-    const upstream = this.#servers.get(server)?.parts[side];
+  #serverOf(side: Side, server: string, caller: string, scope: Scope | undefined): Upstream | undefined {
+    const parts = this.#servers.get(server)?.parts;
+    const upstream = side === "direct" ? parts?.direct : parts?.statelessOf(caller);
     if (upstream === undefined || scope === undefined || scope.isWhole(server)) return upstream;
     if (!scope.mayUseServer(server)) return undefined;
     const mayCall = (tool: string): boolean => scope.mayCall(server, tool);

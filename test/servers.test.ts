@@ -104,9 +104,10 @@ describe("the registry", () => {
         open: () => Promise.reject(new Error("not here")),
         close: () => Promise.reject(new Error("a view ended a server")),
       });
+      const stateless = upstream();
       return {
         direct: upstream(),
-        stateless: upstream(),
+        statelessOf: () => stateless,
         start: () => void started.push(version),
         processes: () => undefined,
         close: async () => void closed.push(version),

@@ -1,3 +1,10 @@
+/** Whether an Accept header names an event stream before plain JSON, as one who would rather have the stream. */
+export function prefersStream(accept: string | undefined): boolean {
+  const stream = accept?.indexOf("text/event-stream") ?? -1;
+  const json = accept?.indexOf("application/json") ?? -1;
+  return stream >= 0 && stream < json;
+}
+
 /** Whether an Accept header leaves room for this media type. curl sends none that says no. */
 export function accepts(accept: string | undefined, type: string): boolean {
   if (accept === undefined) return true;

@@ -7,6 +7,8 @@ export interface AnswerStreamOptions {
   idPrefix: string;
   /** Whether the client knows an event without data; only one that has an event's id can go on after a cut. */
   canPrime: boolean;
+  /** Whether the client would rather have a stream than plain JSON. */
+  prefersStream: boolean;
   headers: Record<string, string>;
   retryMs: () => number;
 }
@@ -46,7 +48,7 @@ export class AnswerStream extends EventStream {
   override write(sequence: number, message: Buffer): boolean {
     if (this.#state === "over") return true;
     if (this.#state === "waiting") {
-      if (this.#held === undefined) {
+      if (this.#held === undefined && !this.#options.prefersStream) {
         this.#held = { sequence, message };
         // If it is the answer, the stream is ended in this turn.
         queueMicrotask(() => this.#state === "waiting" && this.#begin());

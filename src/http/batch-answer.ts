@@ -34,13 +34,14 @@ export async function answerBatch(
   if (res.socket === null) throw new GatewayError("bad_request");
   const shared = new SharedStream(res, requests);
   shared.stream.begin({ atOnce: true, headers: { "Mcp-Session-Id": id } });
-  for (const { message, envelope } of scanned) {
+  for (const [position, { message, envelope }] of scanned.entries()) {
     if (envelope.kind !== "request") {
       // Nobody waits for an answer to it, so there is nobody to tell.
       await give(request, id, message, envelope, parts).catch(() => undefined);
       continue;
     }
-    const lane = laneId(requestIdOf(res), envelope.id as string);
+    // An id may stand twice in it.
+    const lane = laneId(`${requestIdOf(res)}-${position}`, envelope.id as string);
     const stream = new BatchPart(shared, `${id}.${lane}.`);
     await give(request, id, message, envelope, parts, { lane, stream }).catch((error: unknown) => {
       const fault = error instanceof GatewayError ? error : new GatewayError("internal", { cause: error });
@@ -81,17 +82,27 @@ class SharedStream {
 
 /** One lane's part of a shared response. */
 class BatchPart implements ClientStream {
-  events: ClientStreamEvents | undefined;
   readonly canResume = true;
   readonly endsUnheard = false;
   readonly #shared: SharedStream;
   readonly #idPrefix: string;
+  #events: ClientStreamEvents | undefined;
   #isEnded = false;
 
   constructor(shared: SharedStream, idPrefix: string) {
     this.#shared = shared;
     this.#idPrefix = idPrefix;
     shared.parts.add(this);
+  }
+
+  get events(): ClientStreamEvents | undefined {
+    return this.#events;
+  }
+
+  /** As of an `EventStream`: the client may be gone before the last of its messages is given. */
+  set events(events: ClientStreamEvents | undefined) {
+    this.#events = events;
+    if (this.#shared.stream.isClosed) queueMicrotask(() => this.#events === events && events?.onClose(this));
   }
 
   get pendingBytes(): number {

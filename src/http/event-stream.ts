@@ -17,7 +17,6 @@ const END_MS = 5000;
 
 /** An SSE response, as the stream of a session. */
 export class EventStream implements ClientStream {
-  events: ClientStreamEvents | undefined;
   /** The response that it is. */
   protected readonly res: ServerResponse;
   readonly endsUnheard = false;
@@ -26,6 +25,7 @@ export class EventStream implements ClientStream {
     const isTaken = (error === undefined || error === null) && this.res.socket?.destroyed === false;
     if (isTaken) this.events?.onTaken(this);
   };
+  #events: ClientStreamEvents | undefined;
   #idPrefix = "";
   #isClosed = false;
 
@@ -37,6 +37,16 @@ export class EventStream implements ClientStream {
     });
     // A write to a socket that is going away; "close" follows.
     res.on("error", () => undefined);
+  }
+
+  get events(): ClientStreamEvents | undefined {
+    return this.#events;
+  }
+
+  /** Who is given a stream that is over already, because its client went while it was looked for, is told so too. */
+  set events(events: ClientStreamEvents | undefined) {
+    this.#events = events;
+    if (this.#isClosed) queueMicrotask(() => this.#events === events && events?.onClose(this));
   }
 
   get canResume(): boolean {

@@ -1,6 +1,8 @@
+import type { ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import { requestIdOf } from "../session/lane-id.ts";
 import { accepts } from "./accept.ts";
+import { COMMON_HEADERS, requestIdOf as httpRequestIdOf } from "./answer.ts";
 import { EventStream } from "./event-stream.ts";
 import { retryMs } from "./open-stream.ts";
 import { hasBody } from "./read-body.ts";
@@ -30,8 +32,9 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
   const headers = { "Mcp-Session-Id": id };
   const canPrime = version >= FIRST_PRIMED;
   if (session !== undefined && !session.isLeaving) {
-    stream.begin({ headers });
     const sequence = last?.sequence ?? session.takenUpTo;
+    if (lane !== undefined && session.isLaneOver(lane, sequence)) return answerNoMore(res);
+    stream.begin({ headers });
     stream.prime(idPrefix, retryMs(), canPrime ? sequence : undefined);
     if (lane === undefined) session.attach(stream, last?.sequence);
     else session.resumeLane(lane, stream, sequence);
@@ -54,6 +57,15 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
     };
     await parts.carrier.carry(stream, { ...found, ...place }, caller.name);
   }
+}
+
+/**
+ * Nothing will come: the request was cancelled, or its answer has been had. A stream that ends without a response makes
+ * SDK clients come again for ever, and so do v1 clients for one that ended with an error.
+ */
+function answerNoMore(res: ServerResponse): void {
+  res.writeHead(204, { ...COMMON_HEADERS, "X-Request-Id": httpRequestIdOf(res) });
+  res.end();
 }
 
 /** What a `Last-Event-ID` says, if it is of this session; anything else is as if it were not there. */

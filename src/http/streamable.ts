@@ -3,7 +3,7 @@ import { isBatch } from "../protocol/batch.ts";
 import { scanMessage, type Envelope } from "../protocol/json-rpc.ts";
 import { isModern } from "../protocol/modern.ts";
 import { laneId } from "../session/lane-id.ts";
-import { accepts } from "./accept.ts";
+import { accepts, prefersStream } from "./accept.ts";
 import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
 import { AnswerStream } from "./answer-stream.ts";
 import { answerBatch } from "./batch-answer.ts";
@@ -63,6 +63,8 @@ async function post(request: StreamableRequest, parts: DoorParts): Promise<void>
     if (upstream === undefined) throw new GatewayError("not_found");
     return parts.modern.serve(req, res, { message, envelope, caller: caller.name, upstream });
   }
+  // Behind another answer on its connection a stream would wait unseen.
+  if (envelope.kind === "request" && res.socket === null) throw new GatewayError("bad_request");
   if (id === undefined) return begin(request, message, envelope, parts);
   if (envelope.kind === "request") return ask(request, id, message, envelope, parts);
   await give(request, id, message, envelope, parts);
@@ -97,12 +99,11 @@ async function ask(
   onFailed?: () => void,
 ): Promise<void> {
   const { req, res, version } = request;
-  // Behind another answer on its connection a stream would wait unseen.
-  if (res.socket === null) throw new GatewayError("bad_request");
   const lane = laneId(requestIdOf(res), envelope.id as string);
   const stream = new AnswerStream(res, {
     idPrefix: `${id}.${lane}.`,
     canPrime: version >= FIRST_PRIMED,
+    prefersStream: prefersStream(req.headers.accept),
     headers: { "Mcp-Session-Id": id },
     retryMs,
   });

@@ -211,6 +211,7 @@ function readMethod(bytes: Buffer, start: number, end: number): string | undefin
   return method === "" || method.startsWith("rpc.") ? undefined : method;
 }
 
-function problemAt(end: number): Problem {
+/** What is wrong with a text whose walk stopped at this negative place. */
+export function problemAt(end: number): Problem {
   return end === TOO_DEEP ? "too_deep" : end === TOO_MANY ? "too_many_elements" : "parse_error";
 }

@@ -32,6 +32,8 @@ interface Carried {
   readonly isLane: boolean;
   /** The owner knows of it. */
   isAttached: boolean;
+  /** The owner is being told of it with a request: what comes of that decides. */
+  isUntold: boolean;
   written: number;
   taken: number;
   wake: (() => void) | undefined;
@@ -51,6 +53,7 @@ export class Carrier implements ClientStreamEvents {
   readonly #asking = new Set<string>();
   #pingAt: number;
   #helloAt: number;
+  #isClosed = false;
 
   constructor(parts: CarrierParts) {
     this.#parts = parts;
@@ -87,8 +90,17 @@ export class Carrier implements ClientStreamEvents {
    */
   hold(stream: ClientStream, sessionId: string, owner: Peer): string {
     const carried = this.#hold(stream, sessionId, owner, true);
-    carried.isAttached = true;
+    carried.isUntold = true;
     return carried.id;
+  }
+
+  /** The owner was given the request, and so knows of the stream. */
+  given(id: string): void {
+    const carried = this.#byId.get(id);
+    if (carried === undefined) return;
+    carried.isUntold = false;
+    carried.isAttached = true;
+    if (this.#isClosed) this.#end(carried);
   }
 
   /** The owner was not given the request: the stream is the door's again. */
@@ -134,9 +146,10 @@ export class Carrier implements ClientStreamEvents {
     for (const owner of owners.values()) void this.#ask(owner);
   }
 
-  /** Ends every stream, for the clients to reconnect elsewhere. */
+  /** Ends every stream, for the clients to reconnect elsewhere; one that its owner is about to know of when it does. */
   close(): void {
-    for (const carried of this.#byId.values()) this.#end(carried);
+    this.#isClosed = true;
+    for (const carried of this.#byId.values()) if (!carried.isUntold) this.#end(carried);
   }
 
   onTaken(stream: ClientStream): void {
@@ -161,7 +174,8 @@ export class Carrier implements ClientStreamEvents {
   #hold(stream: ClientStream, sessionId: string, owner: Peer, isLane: boolean): Carried {
     const id = randomUUID();
     const counts = { written: 0, taken: 0, wake: undefined };
-    const carried: Carried = { id, sessionId, stream, owner, isLane, isAttached: false, ...counts };
+    const state = { isAttached: false, isUntold: false };
+    const carried: Carried = { id, sessionId, stream, owner, isLane, ...state, ...counts };
     this.#byId.set(id, carried);
     this.#byStream.set(stream, carried);
     stream.events = this;
@@ -198,7 +212,7 @@ export class Carrier implements ClientStreamEvents {
         "owner of carried streams is dead",
       );
       for (const carried of this.#byId.values()) {
-        if (carried.owner.instanceId === owner.instanceId) this.#end(carried);
+        if (!carried.isUntold && carried.owner.instanceId === owner.instanceId) this.#end(carried);
       }
     } else if (outcome?.kind === "answered") {
       // The owner gave them up when something did not come through, and could not say so.

@@ -168,7 +168,8 @@ export class Elsewhere {
       const lane = { lane: reply.lane, stream, address: relay.address };
       return (verdict = await this.#send(record, owner, peer, { ...head, ...lane }, message));
     } finally {
-      if (verdict !== "delivered") carrier.release(stream);
+      if (verdict === "delivered") carrier.given(stream);
+      else carrier.release(stream);
     }
   }
 

@@ -81,6 +81,11 @@ export class Lane implements ClientStreamEvents {
     this.#finish();
   }
 
+  /** Whether it has nothing more for a client that has had all up to this message. */
+  isOverAfter(sequence: number): boolean {
+    return this.#isDone && !this.#outbox.hasAfter(sequence);
+  }
+
   /** What an earlier owner of the session could not send. */
   restore(sent: readonly Sent[]): void {
     this.#outbox.restore(sent);

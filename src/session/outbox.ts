@@ -81,6 +81,11 @@ export class Outbox {
     return next === undefined ? this.#parts.numbers.last : next.sequence - 1;
   }
 
+  /** Whether there is a message after this one that the next stream may bring. */
+  hasAfter(sequence: number): boolean {
+    return this.#head < this.#entries.length && (this.#entries.at(-1) as Sent).sequence > sequence;
+  }
+
   /**
    * Goes on with another stream. What no socket has taken goes out first, in order. Of what one took, the messages
    * after `after` are repeated when the client says so (its `Last-Event-ID`), else those that `repeats` allows.

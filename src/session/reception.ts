@@ -61,7 +61,8 @@ export class Reception {
     const relay = this.#parts.relay.current;
     if (last !== undefined) {
       const session = sessions.find(last.sessionId);
-      if (session?.caller === visitor.caller && !session.isLeaving) return { session, after: last.sequence };
+      const isTheirs = session?.caller === visitor.caller && session.transport === "sse";
+      if (isTheirs && !session.isLeaving) return { session, after: last.sequence };
       if (session === undefined) return undefined;
     }
     const isReturning = last !== undefined || protocolVersion !== undefined;
@@ -82,7 +83,7 @@ export class Reception {
     try {
       const giveUpAt = this.#parts.now() + NEWS_MS;
       for (let look = 0; look < MAX_LOOKS; look += 1) {
-        const byId = last && (await this.#search.byId(last.sessionId, visitor.caller));
+        const byId = last && (await this.#search.byId(last.sessionId, visitor.caller, "sse"));
         if (typeof byId === "object") return { ...byId, after: (last as { sequence: number }).sequence };
         const found = byId ?? (await this.#search.byClient(visitor));
         if (found !== "claimed" && found !== "fresh") return found;
@@ -101,13 +102,13 @@ export class Reception {
   }
 
   /**
-   * The session of this id, wherever it is; one whose owner is dead is claimed. Undefined when it cannot be had now.
-   * Never rejects.
+   * The Streamable session of this id, wherever it is; one whose owner is dead is claimed. Undefined when it cannot be
+   * had now. Never rejects.
    */
   async findById(id: string, caller: string): Promise<Found | undefined> {
     try {
       for (let look = 0; look < MAX_LOOKS; look += 1) {
-        const found = await this.#search.byId(id, caller);
+        const found = await this.#search.byId(id, caller, "streamable");
         if (found !== "claimed") return found === "later" ? undefined : found;
       }
     } catch (error) {

@@ -51,17 +51,23 @@ export class Search {
     this.#parts = parts;
   }
 
-  /** The session of this id, if it is this caller's. Rejects with `store_unavailable`. */
-  async byId(id: string, caller: string): Promise<Found | "claimed" | "later" | undefined> {
+  /** The session of this id, if it is this caller's and of this transport. Rejects with `store_unavailable`. */
+  async byId(
+    id: string,
+    caller: string,
+    transport: SessionRecord["transport"],
+  ): Promise<Found | "claimed" | "later" | undefined> {
     const { sessions, whereabouts, claims } = this.#parts;
     const relay = this.#parts.relay.current;
     await claims.settled();
     const here = sessions.find(id);
-    if (here !== undefined) return here.caller === caller ? { session: here } : undefined;
+    if (here !== undefined)
+      return here.caller === caller && here.transport === transport ? { session: here } : undefined;
     whereabouts.forget(id);
     const place = await whereabouts.find(id);
     if (place === undefined && claims.isUncertain(id, caller)) return "later";
     if (place === undefined || place.record.caller !== caller) return undefined;
+    if (place.record.transport !== transport) return undefined;
     if (place.owner === undefined) return this.#claim(place.record);
     if (place.owner.state === "draining") return "later";
     if (relay === undefined || place.owner.relay === undefined) return undefined;

@@ -143,6 +143,11 @@ export class Session {
     this.#streams.attach(stream, after, this.#heardAt);
   }
 
+  /** Whether a lane has nothing more, ever, for a client that has had all of it up to this message. */
+  isLaneOver(id: string, after: number): boolean {
+    return this.#streams.isLaneOver(id, after);
+  }
+
   /**
    * Goes on with a lane whose stream was cut, after the last message that the client has of it. Of a lane that is not
    * known any more its request is answered with an error. The lane's name must say which request that is.

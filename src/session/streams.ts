@@ -131,6 +131,11 @@ export class Streams implements ClientStreamEvents {
     this.#lanes.open(id, requestId, stream);
   }
 
+  /** As `Session.isLaneOver`. */
+  isLaneOver(id: string, after: number): boolean {
+    return this.#lanes.find(id)?.isOverAfter(after) === true;
+  }
+
   /** As `Session.resumeLane`; `isInFlight` tells whether its request still waits for its answer. */
   resumeLane(
     id: string,

@@ -65,21 +65,19 @@ export function createStatelessUpstream(inner: Upstream, options: StatelessOptio
   };
 }
 
-/** Whether the server speaks the era. Rejects when it ends before it has said so. */
+/** Whether the server speaks the era. Some end when the first message is not what they expect: that is silence too. */
 function discover(trunk: Trunk, probeMs: number): Promise<boolean | "silence"> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve("silence"), probeMs);
-    const fail = (): void => {
+  return new Promise((resolve) => {
+    const settle = (answer: boolean | "silence"): void => {
       clearTimeout(timer);
-      reject(new GatewayError("upstream_start_failed"));
+      resolve(answer);
     };
+    const timer = setTimeout(() => settle("silence"), probeMs);
     trunk
-      .ask(DISCOVER, (answer) => {
-        if (answer === undefined) return fail();
-        clearTimeout(timer);
-        resolve(versionsIn(answer).includes(VERSION));
-      })
-      ?.catch(fail);
+      .ask(DISCOVER, (answer) =>
+        settle(answer === undefined ? "silence" : versionsIn(answer).includes(VERSION)),
+      )
+      ?.catch(() => settle("silence"));
   });
 }
 

@@ -5,7 +5,7 @@ import type { Reason } from "../../src/errors.ts";
 import { exchange, openRaw, rawRequest, type RawAnswer } from "../support/raw-http.ts";
 import { openTestStream, type TestStream } from "../support/sse-client.ts";
 import { KEY, OTHER_KEY, startTestGateway, type TestGateway } from "../support/start-gateway.ts";
-import { initialize, openStreamable, type StreamableClient } from "../support/streamable-client.ts";
+import { initialize, openStreamable, toolCall, type StreamableClient } from "../support/streamable-client.ts";
 import { expectRefusal, expectRpcRefusal } from "./refusal.ts";
 
 const MAX = 64 * 1024;
@@ -57,7 +57,6 @@ const CASES: Case[] = [
   ["a compressed body", { "Content-Encoding": "gzip" }, gzipSync(PING), "unsupported_media_type"],
   version("2023-01-01"),
   version("2025-06-1"),
-  version("latest"),
   version(""),
   version("2025-11-25, 2025-11-25"),
   ["no session", { "Mcp-Session-Id": undefined }, PING, "mcp_session_id_required"],
@@ -71,7 +70,6 @@ const CASES: Case[] = [
   body("7", "invalid_message"),
   body('{"jsonrpc":"2.0","id":null,"method":"ping"}', "invalid_id"),
   body('{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}', "ambiguous_member"),
-  body(`${"[".repeat(200)}${"]".repeat(200)}`, "batch_not_allowed"),
   body(`[${PING}]`, "batch_not_allowed"),
   ["a body that is too large", {}, " ".repeat(MAX + 1), "body_too_large"],
   ["a second initialize", {}, JSON.stringify(initialize()), "already_initialized", "init"],
@@ -215,18 +213,20 @@ describe.each([
           sessions: number;
         }
       ).sessions;
-    const before = await sessions();
+    const slow = JSON.stringify(toolCall("slow", "slow", { seconds: 0.5, steps: 1 }));
     const connection = openRaw(gateway.port);
-    const first = rawRequest(
-      "POST /mcp",
-      headersWith({ "Mcp-Session-Id": undefined }),
-      JSON.stringify(initialize()),
+    const before = await sessions();
+    const opening = JSON.stringify(initialize());
+    connection.send(
+      Buffer.concat([
+        rawRequest("POST /mcp", headersWith({}), slow),
+        rawRequest("POST /mcp", headersWith({ "Mcp-Session-Id": undefined }), opening),
+      ]),
     );
-    connection.send(Buffer.concat([first, first]));
-    expect((await connection.answer()).status).toBe(200);
-    expectRpcRefusal(await connection.answer(), "bad_request");
+    await connection.until('"id":"slow"');
+    await connection.until('"reason":"bad_request"');
     connection.close();
-    expect(await sessions()).toBe(before + 1);
+    expect(await sessions()).toBe(before);
   });
 
   it("a duplicate id is refused with its id, and free again after its answer", async () => {
