@@ -23,6 +23,7 @@ export function serverDefaults(values: Settings): ServerDefaults {
   return {
     settings: {
       model: values.MCP_SERVER_MODEL,
+      discovery: values.MCP_SERVER_DISCOVERY,
       idleSeconds: values.SERVER_IDLE_SECONDS,
       poolSize: values.POOL_SIZE,
       maxLineBytes: values.MAX_LINE_BYTES,

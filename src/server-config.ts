@@ -4,6 +4,8 @@ export interface ServerSettings {
   model: "per-session" | "shared" | "pool";
   /** Seconds without use after which a shared or a pooled link is closed. 0: never. */
   idleSeconds: number;
+  /** What a client of 2026-07-28 is told that asks a server of older versions which it speaks. */
+  discovery: "fallback" | "translate";
   /** How many links of a pool are kept started. */
   poolSize: number;
   /** The longest message that it may send, in bytes. */

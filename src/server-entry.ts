@@ -42,6 +42,7 @@ const FIELDS = {
   httpUrl: words.optional(),
   headers: texts.optional(),
   model: SETTINGS.MCP_SERVER_MODEL.unwrap().optional(),
+  discovery: SETTINGS.MCP_SERVER_DISCOVERY.unwrap().optional(),
   idle: asSetting(SETTINGS.SERVER_IDLE_SECONDS).optional(),
   limits: z.object(LIMITS, "must be an object").optional(),
 };
@@ -63,7 +64,7 @@ const USES = {
   stdio: ["command", "args", "env", "cwd", "model"],
   remote: ["url", "serverUrl", "httpUrl", "headers"],
 };
-const FOR_ALL = ["type", "transport", "transportType", "disabled", "idle", "limits"];
+const FOR_ALL = ["type", "transport", "transportType", "disabled", "discovery", "idle", "limits"];
 /** Headers that belong to the connection or to the protocol: the gateway writes them itself. */
 const OUR_HEADERS =
   /^(accept|connection|content-(length|type)|expect|host|keep-alive|last-event-id|mcp-.*|te|trailer|transfer-encoding|upgrade)$/i;
@@ -103,12 +104,13 @@ class EntryReader {
   }
 
   settings({ settings: defaults, maxOutboxBytes }: ServerDefaults): ServerSettings {
-    const { model, idle, limits = {} } = this.#entry;
+    const { model, discovery, idle, limits = {} } = this.#entry;
     const given = Object.entries(limits).filter(([, value]) => value !== undefined);
     const settings: ServerSettings = {
       ...defaults,
       ...Object.fromEntries(given),
       model: model ?? defaults.model,
+      discovery: discovery ?? defaults.discovery,
       idleSeconds: idle ?? defaults.idleSeconds,
     };
     if (settings.maxLineBytes > maxOutboxBytes && limits.maxLineBytes !== undefined)

@@ -50,6 +50,7 @@ export function createServerParts(config: ServerConfig, options: ServerPartsOpti
   const { direct, stateless, start, processes, layers } = linesTo(config, options);
   const legacy = legacyFront(lend(direct), lend(stateless), { log });
   const modern = modernFront(lend(stateless), lend(direct), {
+    answersDiscovery: config.discovery === "translate",
     maxLinks: config.maxChildren,
     idleMs: config.idleSeconds * 1000,
     startMs: config.startSeconds * 1000,

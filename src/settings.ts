@@ -133,6 +133,10 @@ export const SETTINGS = {
       orElse(oneOf(["per-session", "shared", "pool"]), "per-session"),
       "How sessions share a stdio server's processes: `per-session` (each its own), `shared` (one for all), `pool` (each its own, started ahead).",
     ),
+    MCP_SERVER_DISCOVERY: setting(
+      orElse(oneOf(["fallback", "translate"]), "fallback"),
+      "What a client of 2026-07-28 is told that asks a server of older versions which it speaks. `fallback`: none of its own, so that it begins a session and loses nothing. `translate`: that the gateway translates, for clients that know nothing older.",
+    ),
     POOL_SIZE: setting(orElse(whole(1, 1000), "2"), "Processes that a pool keeps started ahead."),
     SERVER_IDLE_SECONDS: setting(
       orElse(whole(0, 604_800), "300"),

@@ -40,6 +40,7 @@ describe("the one server", () => {
       MCP_SERVER_COMMAND: "x",
       MCP_SERVER_MODEL: "pool",
       POOL_SIZE: "5",
+      MCP_SERVER_DISCOVERY: "translate",
       SERVER_IDLE_SECONDS: "0",
       MAX_LINE_BYTES: "2048",
       MAX_CHILDREN: "7",
@@ -49,6 +50,7 @@ describe("the one server", () => {
     };
     const settings = {
       model: "pool",
+      discovery: "translate",
       poolSize: 5,
       idleSeconds: 0,
       maxLineBytes: 2048,

@@ -10,6 +10,7 @@ const DEFAULTS: ServerDefaults = {
   settings: {
     model: "per-session",
     idleSeconds: 300,
+    discovery: "fallback",
     poolSize: 2,
     maxLineBytes: 4096,
     maxChildren: 100,

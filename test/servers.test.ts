@@ -10,6 +10,7 @@ import { call, captureLog, encode, never, Recorder } from "./upstream/recorder.t
 const SETTINGS = {
   model: "per-session",
   idleSeconds: 300,
+  discovery: "fallback",
   poolSize: 2,
   maxLineBytes: 1 << 20,
   maxChildren: 20,

@@ -44,7 +44,8 @@ export function encodeRecord(record: SessionRecord): string {
 /** The record in `text` if it is whole, of this version and the one called `id`; undefined otherwise. Never throws. */
 export function decodeRecord(text: unknown, id: string): SessionRecord | undefined {
   const found = parseObject(text) as Partial<SessionRecord> | undefined;
-  if (found?.v !== 1 || found.id !== id || (found.transport !== "sse" && found.transport !== "streamable")) return undefined;
+  if (found?.v !== 1 || found.id !== id || (found.transport !== "sse" && found.transport !== "streamable"))
+    return undefined;
   const { owner, epoch, caller, server, createdAt, initialize, logLevel } = found;
   const subscriptions: unknown = found.subscriptions;
   const released: unknown = found.released;
@@ -55,7 +56,16 @@ export function decodeRecord(text: unknown, id: string): SessionRecord | undefin
   if (subscriptions !== undefined && !isListOfStrings(subscriptions)) return undefined;
   if (released !== undefined && released !== true) return undefined;
   const { userAgent, address, clientId } = client as SessionRecord["client"];
-  const record = { v: 1, id, owner, epoch, caller, server, transport: found.transport, createdAt } as SessionRecord;
+  const record = {
+    v: 1,
+    id,
+    owner,
+    epoch,
+    caller,
+    server,
+    transport: found.transport,
+    createdAt,
+  } as SessionRecord;
   return {
     ...record,
     client: { userAgent, address, ...(clientId === undefined ? {} : { clientId }) },

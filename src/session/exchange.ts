@@ -240,18 +240,22 @@ export class Exchange {
     if (typeof envelope === "string") return this.#drop(envelope);
     this.#heardAt = this.#parts.now();
     let lane: string | undefined;
+    let isRefused = false;
     if (envelope.kind === "response") {
       const asked = this.#requests.settle(envelope);
       if (asked === undefined) return this.#receiveUnasked(message, envelope);
       if (asked.method === "tools/list" && !envelope.failed) this.#parts.repeatable.learn(message);
       this.#parts.journal?.settled(asked.id, asked.lane);
       ({ lane } = asked);
+      isRefused = asked.method === "initialize" && envelope.failed;
     } else {
       if (envelope.kind === "request") this.#requests.ask(envelope);
       else if (envelope.method === "notifications/progress") this.#progressAt = this.#heardAt;
       if (this.#parts.transport === "streamable") lane = this.#laneOf(message, envelope);
     }
     this.#parts.push(onOneLine(message), envelope, lane);
+    // Only a stream could be begun on anew.
+    if (isRefused && this.#parts.transport === "streamable") this.#parts.end("client_gone");
   }
 
   /** The lane of the request that a message of the server is about, as far as that can be told. */

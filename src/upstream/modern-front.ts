@@ -7,6 +7,8 @@ import { ModernPool } from "./modern-pool.ts";
 import type { Upstream } from "./upstream.ts";
 
 export interface ModernFrontOptions {
+  /** Whether who asks which versions the server speaks is told of this one; else it is left to begin a session. */
+  answersDiscovery: boolean;
   /** How many initialised links there may be to a server that needs them, those included that wait for a client's input. */
   maxLinks: number;
   /** Such a link is closed when it was not used for so long, in ms. 0 means never. */
@@ -32,7 +34,7 @@ export interface ModernFront extends Upstream {
  * @param direct links for sessions, to the same server.
  */
 export function modernFront(stateless: Upstream, direct: Upstream, options: ModernFrontOptions): ModernFront {
-  const { maxLinks, idleMs, startMs = 60_000, parkMs = 300_000, log } = options;
+  const { answersDiscovery, maxLinks, idleMs, startMs = 60_000, parkMs = 300_000, log } = options;
   const pool = new ModernPool({ direct, maxLinks, idleMs, startMs, log });
   const parked = new Parked<ModernCall>(parkMs);
   const links = new Set<ModernLink>();
@@ -51,7 +53,8 @@ export function modernFront(stateless: Upstream, direct: Upstream, options: Mode
       }
       if (closed) throw new GatewayError("upstream_start_failed");
       signal.throwIfAborted();
-      const parts: ModernLinkParts = { pool, parked, caller, events, onGone: () => links.delete(link) };
+      const onGone = () => links.delete(link);
+      const parts: ModernLinkParts = { pool, parked, caller, answersDiscovery, events, onGone };
       const link: ModernLink = new ModernLink(parts);
       links.add(link);
       return link;

@@ -15,6 +15,8 @@ export interface ModernLinkParts {
   parked: Parked<ModernCall>;
   /** Whose request it is. */
   caller: string;
+  /** As in `ModernFrontOptions`. */
+  answersDiscovery: boolean;
   events: LinkEvents;
   onGone(): void;
 }
@@ -101,7 +103,8 @@ export class ModernLink implements Link {
   }
 
   async #discover({ id }: CallStream, identity: Identity): Promise<void> {
-    const { pool } = this.#parts;
+    const { pool, answersDiscovery } = this.#parts;
+    if (!answersDiscovery) throw new GatewayError("upstream_era");
     if (pool.introduction === undefined) pool.give(await pool.take(identity, this.#gone.signal));
     if (pool.introduction !== undefined) this.#tellLater(discoveryOf(id, pool.introduction));
   }

@@ -64,7 +64,7 @@ export async function openStage(): Promise<Stage> {
     modern: { url: http.urls.modern },
   };
   writeFileSync(file, JSON.stringify({ mcpServers }));
-  const gateway = await startTestGateway({ env: { MCP_SERVERS_FILE: file, LOG_LEVEL: "info" } });
+  const gateway = await startTestGateway({ env: { MCP_SERVERS_FILE: file, MCP_SERVER_DISCOVERY: "translate", LOG_LEVEL: "info" } });
   let labels = 0;
   return {
     gateway,

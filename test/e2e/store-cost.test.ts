@@ -119,6 +119,7 @@ async function openInitialized(sessions: Sessions): Promise<void> {
   session.attach({
     events: undefined,
     endsUnheard: false,
+    canResume: true,
     confirm: () => Promise.resolve(),
     write: () => (answered(), true),
     ping: () => {},

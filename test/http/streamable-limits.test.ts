@@ -2,15 +2,18 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import type { Message } from "../support/sse-client.ts";
-import { OTHER_KEY, startTestGateway, type TestGatewayOptions } from "../support/start-gateway.ts";
+import { openRaw, rawRequest } from "../support/raw-http.ts";
+import { KEY, OTHER_KEY, startTestGateway, type TestGatewayOptions } from "../support/start-gateway.ts";
 import {
   answerOf,
+  BOTH,
   initialize,
   openStreamable,
   sendTo,
   toolCall,
   type StreamableAnswer,
 } from "../support/streamable-client.ts";
+import { expectRpcRefusal } from "./refusal.ts";
 
 const fixture = (name: string) => [
   process.execPath,
@@ -199,20 +202,44 @@ describe("a server that cannot be had", () => {
 
 describe("going down", () => {
   it("answers what is in flight, takes answers to the server's questions, and refuses what is new", async () => {
-    const gateway = await startTestGateway({ env: { DRAIN_SECONDS: "10" } });
+    const gateway = await startTestGateway({ env: { DRAIN_SECONDS: "20" } });
     const client = await openStreamable(gateway.url, { capabilities: { sampling: {} } });
-    // Two connections are there before the door is closed.
-    const asks = await client.post(toolCall(1, "ask"));
-    const question = await asks.next(({ method }) => method === "sampling/createMessage");
-    const own = await client.listen();
+    const headers = {
+      "X-API-Key": KEY,
+      "Mcp-Session-Id": client.sessionId,
+      "Content-Type": "application/json",
+      Accept: BOTH,
+    };
+    const post = (body: object) => rawRequest("POST /mcp", headers, JSON.stringify(body));
+    // Connections that are there before the door is closed.
+    const connections = [openRaw(gateway.port), openRaw(gateway.port)] as const;
+    for (const connection of connections) {
+      connection.send(post(PING));
+      expect((await connection.answer()).status).toBe(200);
+    }
+    const call = await client.post(toolCall(1, "ask"));
+    const question = await call.next(({ method }) => method === "sampling/createMessage");
     const closed = gateway.close();
-    await eventually(() => gateway.logText().includes("draining"));
-    await expect(client.post(PING)).rejects.toThrow("ECONNREFUSED");
-    expect(question.id).toBeDefined();
-    const cancel = gateway.logText().includes("gateway closed");
-    expect(cancel).toBe(false);
-    asks.cut();
-    own.cut();
+    await eventually(() => gateway.logText().includes('"draining"'));
+    connections[0].send(post(PING));
+    expectRpcRefusal(await connections[0].answer(), "draining", "p");
+    const result = { role: "assistant", model: "m", content: { type: "text", text: "42" } };
+    connections[1].send(post({ jsonrpc: "2.0", id: question.id, result }));
+    expect((await connections[1].answer()).status).toBe(202);
+    expect(await answerOf(call, 1)).toMatchObject({
+      result: { content: [{ text: "The model m answers: 42" }] },
+    });
+    await call.ended;
     await closed;
+    connections.forEach((connection) => connection.close());
   }, 30_000);
+
+  it("ends the client's own stream with a time to come again", async () => {
+    const gateway = await startTestGateway();
+    const own = await (await openStreamable(gateway.url)).listen();
+    await eventually(() => own.retryMs !== undefined);
+    own.retryMs = undefined;
+    await Promise.all([gateway.close(), own.ended]);
+    expect(own.retryMs).toBeGreaterThanOrEqual(1000);
+  });
 });

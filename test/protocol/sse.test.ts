@@ -6,6 +6,7 @@ import {
   encodeEndpoint,
   encodeLargeMessage,
   encodeMessage,
+  encodePrime,
   encodeRetry,
   HEARTBEAT,
 } from "../../src/protocol/sse.ts";
@@ -50,5 +51,16 @@ describe("SSE", () => {
   it("keeps the stream alive with a comment that is no event", () => {
     expect(HEARTBEAT.toString()).toBe(": ping\n\n");
     expect(parse(HEARTBEAT, encodeRetry(5))).toEqual({ events: [], comments: ["ping"], retries: [5] });
+  });
+
+  it("begins a stream that can be gone on with by an event that has an id and no data", () => {
+    const { events, retries } = parse(encodePrime("s.lane.7", 1500));
+    expect(retries).toEqual([1500]);
+    expect(events).toEqual([{ id: "s.lane.7", event: undefined, data: "" }]);
+  });
+
+  it("begins a stream of a client that knows no such event by when to come again, alone", () => {
+    const { events, retries } = parse(encodePrime(undefined, 1500));
+    expect([events, retries]).toEqual([[], [1500]]);
   });
 });

@@ -24,7 +24,7 @@ async function open(limits: Partial<SessionLimits> = {}) {
   opened.stream.close();
   opened.upstream.reply = offers({});
   let lanes = 0;
-  const ask = async (message: { id: unknown }) => {
+  const ask = async (message: { id: unknown; [member: string]: unknown }) => {
     const stream = new ScriptedStream();
     const lane = laneId(`t-${(lanes += 1)}`, JSON.stringify(message.id));
     const bytes = Buffer.from(JSON.stringify(message));
@@ -36,7 +36,7 @@ async function open(limits: Partial<SessionLimits> = {}) {
     jsonrpc: "2.0",
     method: "initialize",
     params: { clientInfo: { name: "c" } },
-  } as { id: unknown });
+  });
   first.stream.take();
   first.stream.close();
   const say = (message: unknown) => opened.link().say(message);

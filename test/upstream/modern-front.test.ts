@@ -148,7 +148,13 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
   function frontOf(createServer: () => McpServer, options: Partial<ModernFrontOptions> = {}): ModernFront {
     const server = () => createBuiltinUpstream({ name: "legacy", createServer, log });
     const stateless = createStatelessUpstream(server(), { idleMs: 1000, log });
-    const upstream = modernFront(stateless, server(), { maxLinks: 4, idleMs: 0, log, ...options });
+    const upstream = modernFront(stateless, server(), {
+      answersDiscovery: true,
+      maxLinks: 4,
+      idleMs: 0,
+      log,
+      ...options,
+    });
     open.push(upstream);
     return upstream;
   }
@@ -201,6 +207,13 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
       resources: { subscribe: true },
       logging: {},
     });
+  });
+
+  it("leaves it unanswered where clients shall begin a session, and still serves who does not ask", async () => {
+    const upstream = frontOf(() => createDemoServer(), { answersDiscovery: false });
+    await expect(ask(upstream, raw("server/discover"))).rejects.toMatchObject({ reason: "upstream_era" });
+    const { result } = await ask(upstream, raw("tools/call", { name: "echo", arguments: { text: "x" } }));
+    expect(result).toMatchObject({ content: [{ text: "x" }], resultType: "complete" });
   });
 
   it("tells the whole of a discovery", async () => {
@@ -580,7 +593,7 @@ describe("a client of 2026-07-28, a server of 2026-07-28", () => {
       close: async () => undefined,
     };
     const stateless = createStatelessUpstream(child, { idleMs: 0, log });
-    const upstream = modernFront(stateless, direct, { maxLinks: 1, idleMs: 0, log });
+    const upstream = modernFront(stateless, direct, { answersDiscovery: true, maxLinks: 1, idleMs: 0, log });
     const { client } = await connectTo(upstream);
     expect((await client.callTool({ name: "echo", arguments: { text: "x" } })).content).toMatchObject([
       { text: "x" },

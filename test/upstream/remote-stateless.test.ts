@@ -49,6 +49,66 @@ describe("remote, stateless", () => {
     return { server, upstream, seen, link: await upstream.open(seen, never()) };
   }
 
+  const REGION = {
+    name: "in-region",
+    inputSchema: {
+      type: "object",
+      properties: {
+        region: { type: "string", "x-mcp-header": "Region" },
+        place: { type: "object", properties: { zone: { type: "integer", "x-mcp-header": "Zone" } } },
+        note: { type: "string" },
+      },
+    },
+  };
+  const inRegion = (id: number, region: string, zone: string): Buffer =>
+    Buffer.from(
+      `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"in-region","arguments":{"region":${JSON.stringify(region)},"place":{"zone":${zone}},"note":"x"},"_meta":${JSON.stringify(META)}}}`,
+    );
+  /** Refuses calls whose headers do not repeat the region, as the SDK's server does. */
+  const strict = (calls: (string | string[] | undefined)[][]): Script => ({
+    "tools/list": (_, response, seen) => say(response, 200, result(idOf(seen), { tools: [REGION] })),
+    "tools/call": (request, response, seen) => {
+      const { "mcp-param-region": region, "mcp-param-zone": zone } = request.headers;
+      calls.push([region, zone]);
+      if (region === undefined)
+        say(response, 400, { jsonrpc: "2.0", id: idOf(seen), error: { code: -32020, message: "no" } });
+      else say(response, 200, result(idOf(seen), { resultType: "complete", content: [] }));
+    },
+  });
+
+  it("repeats arguments in the headers that a tool's schema names, once it has seen the list", async () => {
+    const calls: (string | string[] | undefined)[][] = [];
+    const { link, seen } = await open(strict(calls));
+    await link.send(modern(1, "tools/list"));
+    await seen.answer(1);
+    await link.send(inRegion(2, "eu-wést", "9007199254740993"));
+    expect((await seen.answer(2)).result).toMatchObject({ resultType: "complete" });
+    const encoded = `=?base64?${Buffer.from("eu-wést").toString("base64")}?=`;
+    expect(calls).toEqual([[encoded, "9007199254740993"]]);
+  });
+
+  it("asks for the list when a call is refused for want of them, and calls once more", async () => {
+    const calls: (string | string[] | undefined)[][] = [];
+    const { link, seen } = await open(strict(calls));
+    await link.send(inRegion(1, "eu", "7"));
+    expect((await seen.answer(1)).result).toMatchObject({ resultType: "complete" });
+    expect(calls).toEqual([
+      [undefined, undefined],
+      ["eu", "7"],
+    ]);
+    expect(seen.messages).toHaveLength(1);
+  });
+
+  it("hands on a refusal that no list can mend", async () => {
+    const { link, seen } = await open({
+      "tools/list": (_, response, one) => say(response, 200, result(idOf(one), { tools: [] })),
+      "tools/call": (_, response, one) =>
+        say(response, 400, { jsonrpc: "2.0", id: idOf(one), error: { code: -32020, message: "no" } }),
+    });
+    await link.send(inRegion(1, "eu", "7"));
+    expect((await seen.answer(1)).error).toMatchObject({ code: -32020 });
+  });
+
   it("calls a tool of the v2 SDK's server, with progress", async () => {
     const server = use(await startModern());
     const upstream = upstreamOf(server.url);
