@@ -27,6 +27,8 @@ export class AnswerStream extends EventStream {
   readonly #options: AnswerStreamOptions;
   readonly #patience: NodeJS.Timeout;
   #held: { sequence: number; message: Buffer } | undefined;
+  /** An event has gone out, whose id the client can name. */
+  #hasWritten = false;
   #state: "waiting" | "stream" | "over" = "waiting";
 
   constructor(res: ServerResponse, options: AnswerStreamOptions) {
@@ -37,7 +39,7 @@ export class AnswerStream extends EventStream {
   }
 
   override get canResume(): boolean {
-    return this.#state === "stream";
+    return this.#state === "stream" && (this.#options.canPrime || this.#hasWritten);
   }
 
   /** Whether the response has begun, so that nothing else can be answered. */
@@ -56,6 +58,7 @@ export class AnswerStream extends EventStream {
       }
       this.#begin();
     }
+    this.#hasWritten = true;
     return super.write(sequence, message);
   }
 
@@ -97,6 +100,8 @@ export class AnswerStream extends EventStream {
     const { idPrefix, canPrime, headers, retryMs } = this.#options;
     this.begin({ headers });
     this.prime(idPrefix, retryMs(), canPrime ? 0 : undefined);
-    if (this.#held !== undefined) super.write(this.#held.sequence, this.#held.message);
+    if (this.#held === undefined) return;
+    this.#hasWritten = true;
+    super.write(this.#held.sequence, this.#held.message);
   }
 }

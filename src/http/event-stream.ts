@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import {
   encodeEndpoint,
   encodeLargeMessage,
@@ -22,15 +23,18 @@ export class EventStream implements ClientStream {
   readonly endsUnheard = false;
   protected readonly taken = (error?: Error | null): void => {
     // Node calls back without an error also for what a socket that was destroyed had not taken.
-    const isTaken = (error === undefined || error === null) && this.res.socket?.destroyed === false;
+    const isTaken = (error === undefined || error === null) && this.#socket?.destroyed === false;
     if (isTaken) this.events?.onTaken(this);
   };
+  readonly #socket: Socket | null;
   #events: ClientStreamEvents | undefined;
   #idPrefix = "";
   #isClosed = false;
 
   constructor(res: ServerResponse) {
     this.res = res;
+    // A response that is over has none.
+    this.#socket = res.socket;
     res.once("close", () => {
       this.#isClosed = true;
       this.events?.onClose(this);

@@ -2,6 +2,7 @@ import { FAULTS, type Reason } from "../errors.ts";
 import { cancelled, errorResponse, onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
 import { locate, sameInAnySpelling, textAt } from "../protocol/splice.ts";
 import { ASK_TOOLS, ASK_TOOLS_ID, Handshake, isOwnId, type Told } from "./handshake.ts";
+import { laneOf } from "./lane-of.ts";
 import type { Sendable } from "./outbox.ts";
 import { Requests, type Unanswered } from "./requests.ts";
 import type { SessionEnd, SessionParts } from "./session-parts.ts";
@@ -12,6 +13,8 @@ export interface ExchangeParts extends SessionParts {
   push(message: Buffer, sendable: Sendable, lane?: string): void;
   /** The client waits no more for what this lane was to bring. */
   leaveLane(lane: string): void;
+  /** What this lane is to bring comes later; its client may come again for it. */
+  restLane(lane: string): void;
   /** The client's server was told something that a fresh link must be told as well. */
   tell(told: Told): void;
   /** The server has ended for good. */
@@ -21,10 +24,6 @@ export interface ExchangeParts extends SessionParts {
 /** How long a server may take to tell its tools, in ms. */
 const ASK_TOOLS_MS = 10_000;
 const NOTIFICATION: Sendable = { kind: "notification", id: undefined };
-
-/** What a server says to all of a client, not about one of its requests. */
-const ABOUT_NO_REQUEST =
-  /^notifications\/(?:.*list_changed|resources\/updated|tasks\/status|elicitation\/complete)$/;
 
 /**
  * What client and server have asked each other and not answered yet, over a link that may be replaced. Every request of
@@ -117,7 +116,7 @@ export class Exchange {
 
   /** Whether this request of the client waits for its answer. */
   isInFlight(id: string): boolean {
-    return this.#requests.isInFlight(id) || this.#undecided.some((one) => one.id === id);
+    return this.#requests.find(id) !== undefined || this.#undecided.some((one) => one.id === id);
   }
 
   /** A fresh link must be told this before the client's first message. */
@@ -210,6 +209,7 @@ export class Exchange {
       makeRoom,
       mayRestart: () => this.#requests.isInitialized,
       onMessage: (message) => link === this.#link && this.#receive(message),
+      onRest: (id) => link === this.#link && this.#rest(id),
       onAnnouncement: (message) => push(message, NOTIFICATION),
       onLost: () => link === this.#link && this.#lost(),
       onEnd: (why) => link === this.#link && end(why),
@@ -251,20 +251,16 @@ export class Exchange {
     } else {
       if (envelope.kind === "request") this.#requests.ask(envelope);
       else if (envelope.method === "notifications/progress") this.#progressAt = this.#heardAt;
-      if (this.#parts.transport === "streamable") lane = this.#laneOf(message, envelope);
+      if (this.#parts.transport === "streamable") lane = laneOf(message, envelope, this.#requests);
     }
     this.#parts.push(onOneLine(message), envelope, lane);
     // Only a stream could be begun on anew.
     if (isRefused && this.#parts.transport === "streamable") this.#parts.end("client_gone");
   }
 
-  /** The lane of the request that a message of the server is about, as far as that can be told. */
-  #laneOf(message: Buffer, { method }: Envelope): string | undefined {
-    if (method === "notifications/progress") {
-      const token = locate(message, ["params", "progressToken"]);
-      return token && this.#requests.laneOfProgress(textAt(message, token));
-    }
-    return ABOUT_NO_REQUEST.test(method as string) ? undefined : this.#requests.newestLane;
+  #rest(id: string): void {
+    const lane = this.#requests.find(id)?.lane;
+    if (lane !== undefined) this.#parts.restLane(lane);
   }
 
   /** An answer to nothing that the client has asked: perhaps the gateway has. */

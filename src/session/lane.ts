@@ -65,6 +65,11 @@ export class Lane implements ClientStreamEvents {
     return this.#outbox.pendingBytes;
   }
 
+  /** Bytes of what a socket took and that is kept all the same. */
+  get keptBytes(): number {
+    return this.#outbox.keptBytes;
+  }
+
   /** Messages that no socket has taken, oldest first. */
   get untaken(): readonly Sent[] {
     return this.#outbox.untaken;
@@ -108,7 +113,12 @@ export class Lane implements ClientStreamEvents {
   beat(now: number, maxAgeMs: number, retryMs: () => number): void {
     this.#outbox.tidy(now);
     const isOld = maxAgeMs > 0 && now - this.#streamSince >= maxAgeMs;
-    if (isOld && this.#outbox.stream?.canResume === true) this.#outbox.rest(retryMs());
+    if (isOld) this.restIfResumable(retryMs());
+  }
+
+  /** Ends the stream for the client to go on with another, when it can. */
+  restIfResumable(retryMs: number): void {
+    if (this.#outbox.stream?.canResume === true) this.#outbox.rest(retryMs);
   }
 
   ping(): void {

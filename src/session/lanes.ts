@@ -19,13 +19,17 @@ export interface LanesParts extends Pick<LaneParts, "backlog" | "numbers" | "now
 /** Answers that were sent may be lost with their connections, so the latest are kept for a while: this many, so long. */
 const KEPT = 32;
 const KEPT_MS = 60_000;
+/** A client comes back for what it lost within this time, so the answers of this time are kept up to a larger number. */
+const RETURN_MS = 5000;
+const KEPT_RECENT = 512;
 
 /** The lanes of one session: one a request, from its POST until its answer has arrived or nobody comes for it. */
 export class Lanes {
   readonly #parts: LanesParts;
   readonly #byId = new Map<string, Lane>();
-  /** How many are done and only kept. */
-  #kept = 0;
+  /** Those that are done and only kept, the oldest first, with the bytes that each holds. */
+  readonly #kept = new Map<Lane, number>();
+  #keptBytes = 0;
 
   constructor(parts: LanesParts) {
     this.#parts = parts;
@@ -91,8 +95,11 @@ export class Lanes {
 
   /** Forgets a lane whose request was not given to the server; its stream is the door's again. */
   drop(id: string): void {
-    this.#byId.get(id)?.drop();
+    const lane = this.#byId.get(id);
+    if (lane === undefined) return;
     this.#byId.delete(id);
+    this.#unkeep(lane);
+    lane.drop();
   }
 
   /** The client waits no more for an answer. */
@@ -108,6 +115,7 @@ export class Lanes {
       if (!lane.hasStream && now - lane.changedAt >= waitMs) this.#forget(lane);
       else lane.beat(now, streamMaxAgeMs, retryMs);
     }
+    this.#makeRoom(now);
   }
 
   ping(): void {
@@ -126,25 +134,44 @@ export class Lanes {
       else lane.end(retryMs);
     }
     this.#byId.clear();
+    this.#kept.clear();
+    this.#keptBytes = 0;
   }
 
   #streamEnded(lane: Lane): void {
     if (lane.isSpent) this.#forget(lane);
-    else if (lane.isDone) this.#keep();
+    else if (lane.isDone) this.#keep(lane);
     this.#parts.onStreamEnd();
   }
 
-  #keep(): void {
-    this.#kept += 1;
-    if (this.#kept <= KEPT) return;
-    this.#kept = 0;
-    const kept = [...this.#byId.values()].filter((lane) => lane.isDone && !lane.hasStream);
-    for (const lane of kept.slice(0, -KEPT / 2)) this.#forget(lane);
-    this.#kept = Math.min(kept.length, KEPT / 2);
+  #keep(lane: Lane): void {
+    this.#unkeep(lane);
+    this.#kept.set(lane, lane.keptBytes);
+    this.#keptBytes += lane.keptBytes;
+    this.#makeRoom(this.#parts.now());
+  }
+
+  /** Forgets the oldest of those that are only kept, for as long as there are too many. */
+  #makeRoom(now: number): void {
+    const { backlog } = this.#parts;
+    for (const lane of this.#kept.keys()) {
+      const mostKept = now - lane.changedAt < RETURN_MS ? KEPT_RECENT : KEPT;
+      const isTooMuch = this.#keptBytes > backlog.pauseBytes && this.#kept.size > 1;
+      if (this.#kept.size <= mostKept && !isTooMuch) return;
+      // One that is gone on with comes back here when that is over.
+      if (lane.hasStream) this.#unkeep(lane);
+      else this.#forget(lane);
+    }
+  }
+
+  #unkeep(lane: Lane): void {
+    this.#keptBytes -= this.#kept.get(lane) ?? 0;
+    this.#kept.delete(lane);
   }
 
   #forget(lane: Lane): void {
-    this.#byId.delete(lane.id);
+    if (this.#byId.get(lane.id) === lane) this.#byId.delete(lane.id);
+    this.#unkeep(lane);
     this.#parts.onLost(lane.id, lane.untaken);
     lane.drop();
   }

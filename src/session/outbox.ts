@@ -65,6 +65,11 @@ export class Outbox {
     return this.#waitingBytes + (this.#stream?.pendingBytes ?? 0);
   }
 
+  /** Bytes of what a socket took and that is kept, since it may be lost with it. */
+  get keptBytes(): number {
+    return this.#keptBytes;
+  }
+
   /** Whether the socket has taken all there is. */
   get isQuiet(): boolean {
     return this.#taken === this.#entries.length;

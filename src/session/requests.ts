@@ -97,9 +97,9 @@ export class Requests {
     return unanswered;
   }
 
-  /** Whether this request is in flight. */
-  isInFlight(id: string): boolean {
-    return this.#inFlight.has(id);
+  /** The request of this id, if it is in flight. */
+  find(id: string): Unanswered | undefined {
+    return this.#inFlight.get(id);
   }
 
   /** The lane of the request that was sent last, of those in flight. */

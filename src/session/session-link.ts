@@ -20,6 +20,8 @@ export interface SessionLinkParts {
   /** Whether the client is far enough for a server that ended by itself to be replaced. */
   mayRestart(): boolean;
   onMessage(message: Buffer): void;
+  /** As `LinkEvents.onRest`. */
+  onRest(id: string): void;
   /** A server that was told the handshake anew has this for the client. */
   onAnnouncement(message: Buffer): void;
   /** The server ended by itself and is being started again: what it was asked is lost. */
@@ -107,16 +109,16 @@ export class SessionLink {
   }
 
   #start(signal: AbortSignal): Promise<Link> {
-    const { upstream, handshake, makeRoom, onMessage } = this.#parts;
+    const { upstream, handshake, makeRoom, onMessage, onRest } = this.#parts;
     if (upstream.isFull) makeRoom();
     if (handshake.isKnown) return this.#startAnew(signal);
     const onEnd = (end: LinkEnd) => this.#ended(end);
-    return upstream.open({ onMessage, onEnd }, signal);
+    return upstream.open({ onMessage, onRest, onEnd }, signal);
   }
 
   /** Starts the server and tells it the handshake. Rejects when it ends, or refuses, before that is done. */
   async #startAnew(signal: AbortSignal): Promise<Link> {
-    const { upstream, handshake, onMessage, onAnnouncement } = this.#parts;
+    const { upstream, handshake, onMessage, onRest, onAnnouncement } = this.#parts;
     let isTold = false;
     let answered: (message: Buffer) => void;
     let failed: (error: unknown) => void;
@@ -129,6 +131,7 @@ export class SessionLink {
           if (!isTold && answersReplay(message)) answered(message);
           else onMessage(message);
         },
+        onRest,
         onEnd: (end) => {
           failed(new GatewayError("upstream_exited"));
           if (isTold) this.#ended(end);

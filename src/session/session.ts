@@ -55,6 +55,7 @@ export class Session {
       ...parts,
       push: (message, sendable, lane) => this.#streams.push(message, sendable, lane),
       leaveLane: (lane) => this.#streams.cancelLane(lane),
+      restLane: (lane) => this.#streams.restLane(lane),
       tell: (told) => parts.onTold(this, told),
       end: (end) => this.close(end),
     });

@@ -164,6 +164,11 @@ export class Streams implements ClientStreamEvents {
     this.#lanes.cancel(id);
   }
 
+  /** The answer comes later: its client is told to come again for it, if it can. */
+  restLane(id: string): void {
+    this.#lanes.find(id)?.restIfResumable(this.#parts.retryMs());
+  }
+
   /** Sends a message to the client: in this lane while there is one, else on its own stream. */
   push(message: Buffer, sendable: Sendable, laneId?: string): void {
     const lane = laneId === undefined ? undefined : this.#lanes.find(laneId);

@@ -126,6 +126,7 @@ class FrontLink implements Link {
       const link: Link = await this.#parts.direct.open(
         {
           onMessage: (message) => this.#take(message),
+          onRest: (id) => this.#parts.events.onRest?.(id),
           // The link that was left for the translation ends too.
           onEnd: (end) => {
             this.#directEnd = end;

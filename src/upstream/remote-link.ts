@@ -109,6 +109,10 @@ export class RemoteLink implements Link, WireOwner {
     return !this.isOver && this.#asked.has(id);
   }
 
+  rest(id: string): void {
+    if (!this.isOver) this.#events.onRest?.(id);
+  }
+
   fail(id: string, reason: Reason): void {
     const { rpcCode, message } = FAULTS[reason];
     if (!this.isAsked(id)) return;

@@ -101,8 +101,10 @@ export class StreamableWire implements Wire {
       onEnd: () => {
         this.#posts.delete(exchange);
         if (kind !== "request" || !this.#owner.isAsked(id as string)) return;
-        if (lastEventId === undefined) this.#owner.fail(id as string, "upstream_unreachable");
-        else this.#follow(id as string, lastEventId, retryMs);
+        if (lastEventId === undefined) return this.#owner.fail(id as string, "upstream_unreachable");
+        // Who says when to come again has ended the stream on purpose.
+        if (retryMs !== undefined) this.#owner.rest(id as string);
+        this.#follow(id as string, lastEventId, retryMs);
       },
     });
     if (this.#owner.isPaused) exchange.pause();

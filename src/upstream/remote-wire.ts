@@ -43,6 +43,8 @@ export interface WireOwner {
   receive(message: Buffer): void;
   /** Whether this request of the client has no answer yet. */
   isAsked(id: string): boolean;
+  /** The server answers this request on another stream, later. */
+  rest(id: string): void;
   /** No answer to this request can come any more. */
   fail(id: string, reason: Reason): void;
   /** Nothing more can come, and nothing can be sent. */

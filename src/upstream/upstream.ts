@@ -10,6 +10,11 @@ export interface LinkEvents {
    * to the receiver and are not changed afterwards.
    */
   onMessage(message: Buffer): void;
+  /**
+   * The server has ended the stream on which it was to answer this request, and goes on with another one later: its
+   * client may be told to do the same. `id` is the request's, as JSON text.
+   */
+  onRest?(id: string): void;
   /** Called exactly once, when nothing more will come. */
   onEnd(end: LinkEnd): void;
 }

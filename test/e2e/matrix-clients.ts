@@ -55,7 +55,7 @@ const INFO = { name: "matrix-client", version: "1.0.0" };
 const LOG_LEVEL = "io.modelcontextprotocol/logLevel";
 const anything = z.looseObject({});
 
-const answerGladly: Answer = ({ method }) => {
+export const answerGladly: Answer = ({ method }) => {
   if (method === "roots/list") return { roots: ROOTS };
   if (method === "elicitation/create") return { action: "accept", content: { name: "Ada", answer: "Ada", sure: true } };
   const content = { type: "text", text: "sampled ✓" };

@@ -96,7 +96,7 @@ export const DEMO_FEATURES: Record<FeatureName, Feature | null> = {
   },
   "cancellation by the server": null,
   "a question ends with its call": async ({ client }) => {
-    // The v1 SDK overlooks that its first question, which has the id 0, is taken back.
+    // The v1 SDK's client overlooks that a question with the id 0 is taken back.
     await call(client, "ask");
     const given = client.answer;
     const tired = new AbortController();

@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { MatrixClient } from "./matrix-clients.ts";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { answerGladly, type MatrixClient } from "./matrix-clients.ts";
 import { DEMO_FEATURES } from "./matrix-demo.ts";
 import { type Feature, FEATURES, type FeatureName } from "./matrix-features.ts";
 import { DEMO_LETTERS, LETTERS, type LettersName } from "./matrix-letters.ts";
@@ -45,6 +45,9 @@ describe.each(PAIRS)("a client by $client, the server $server", ({ client: kind,
   beforeAll(async () => {
     client = await stage.through(kind, server);
     raw = await stage.raw(kind, server);
+  });
+  beforeEach(() => {
+    client.answer = answerGladly;
   });
   afterAll(async () => {
     await client?.close();

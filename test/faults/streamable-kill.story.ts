@@ -56,10 +56,12 @@ describe.each([
 
     const slowest = Math.max(0, ...recoveries);
     const wasInFlight = (call: CallRecord) => call.startedAt <= goneAt && (call.endedAt ?? Infinity) >= at;
-    // A POST that was inside the killed instance, its own or on its way to another, and had no stream yet: its edge
-    // answers 502 for it.
+    // A POST that was inside the killed instance, on its way to another or from there, and had no stream yet: the edge
+    // answers 502 for it, and the gateway 504.
     const wasInside = (call: CallRecord, outcome: Outcome) =>
-      outcome.kind === "refused" && outcome.status === 502 && wasInFlight(call);
+      outcome.kind === "refused" &&
+      wasInFlight(call) &&
+      (outcome.status === 502 || (outcome.status === 504 && victims.has(call.client)));
     // An answer of the client to the server that was inside: nobody sends it again, so the server waits in vain.
     const answerWasInside = ({ tool, client, endedAt = Infinity }: CallRecord) =>
       tool === "ask" && history.client(client).failedAnswers.some((one) => one.at >= at && one.at <= endedAt);

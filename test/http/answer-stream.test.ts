@@ -18,6 +18,7 @@ async function open(options: Partial<AnswerStreamOptions> = {}) {
   const stream = new AnswerStream(res, {
     idPrefix: "s.l.",
     canPrime: true,
+    prefersStream: false,
     headers: { "Mcp-Session-Id": "s" },
     retryMs: () => 1234,
     ...options,
@@ -76,6 +77,14 @@ describe("the response to one request", () => {
     expect(await bodyOf(opened)).toBe(
       `retry: 1234\nid: s.l.0\ndata: \n\nid: s.l.5\nevent: message\ndata: ${message(1)}\n\nid: s.l.6\nevent: message\ndata: ${message(2)}\n\n`,
     );
+  });
+
+  it("is a stream for who would rather have one, also with the answer alone", async () => {
+    const opened = await open({ prefersStream: true });
+    opened.stream.write(5, message(1));
+    opened.stream.end();
+    expect((await opened.client.answer()).headers["content-type"]).toBe("text/event-stream");
+    expect((await bodyOf(opened)).match(/id: s\.l\.\d/g)).toEqual(["id: s.l.0", "id: s.l.5"]);
   });
 
   it("is a stream when two messages come in one turn, in their order", async () => {

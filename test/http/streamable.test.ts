@@ -47,6 +47,14 @@ describe.each([
     expect(await answer.text()).toBe('{"result":{},"jsonrpc":"2.0","id":1}');
   });
 
+  it("answers who would rather have a stream with one", async () => {
+    const client = await openStreamable(gateway.url);
+    const accept = "text/event-stream, application/json";
+    const answer = await client.post(PING, { accept });
+    await answer.ended;
+    expect([answer.isStream, answer.messages]).toMatchObject([true, [{ id: 1, result: {} }]]);
+  });
+
   it("answers as a stream when something comes before, and ends it with the answer", async () => {
     const client = await openStreamable(gateway.url);
     const answer = await client.post(toolCall(7, "slow", { seconds: 0.02, steps: 2 }, "p"));

@@ -315,3 +315,20 @@ describe("a lane's name", () => {
     }
   });
 });
+
+describe("a server that ends its stream and answers later", () => {
+  it("has its client come again as well, when that can", async () => {
+    const { ask, link, answer, session } = await open();
+    const [able, unable] = [await ask(tool(1)), await ask(tool(2))];
+    unable.stream.canResume = false;
+    link().events.onRest?.("1");
+    link().events.onRest?.("2");
+    link().events.onRest?.("3");
+    expect([able.stream.end_, able.stream.retryMs, unable.stream.end_]).toEqual(["ended", 1234, "open"]);
+    able.stream.close();
+    answer(1);
+    const next = new ScriptedStream();
+    session.resumeLane(able.lane, next, 0);
+    expect(next.messages).toMatchObject([{ id: 1, result: { of: 1 } }]);
+  });
+});
