@@ -39,7 +39,9 @@ export class AnswerStream extends EventStream {
   }
 
   override get canResume(): boolean {
-    return this.#state === "stream" && (this.#options.canPrime || this.#hasWritten);
+    // Ending it before it has begun tells the client of an event all the same.
+    const tells = this.#state === "stream" || (this.#state === "waiting" && !this.isClosed);
+    return tells && (this.#options.canPrime || this.#hasWritten);
   }
 
   /** Whether the response has begun, so that nothing else can be answered. */

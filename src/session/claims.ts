@@ -56,6 +56,11 @@ export class Claims {
     if (this.#underWay.size > 0) await Promise.allSettled(this.#underWay.values());
   }
 
+  /** The same for the claim of this session. Never rejects. */
+  async settledOf(id: string): Promise<void> {
+    await this.#underWay.get(id)?.catch(() => undefined);
+  }
+
   async #claim(record: SessionRecord): Promise<Session | undefined> {
     const { instanceId, store, sessions, whereabouts, ttlSeconds } = this.#parts;
     if (sessions.isDraining || !sessions.serves(record)) return undefined;

@@ -55,6 +55,8 @@ export class Elsewhere {
     const relay = this.#parts.relay.current;
     const place = await whereabouts.find(id);
     if (place === undefined && claims.isUncertain(id, caller)) throw new GatewayError("store_unavailable");
+    const come = place === undefined ? await this.#justCome(id) : undefined;
+    if (come?.transport === transport && come.caller === (caller ?? come.caller)) return;
     if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
       throw new GatewayError("session_not_found");
     }
@@ -83,6 +85,7 @@ export class Elsewhere {
         return reception.give(here, caller, message, envelope, reply);
       const place = await this.#find(id, envelope);
       if (place === undefined && claims.isUncertain(id, caller)) throw new GatewayError("store_unavailable");
+      if (place === undefined && here === undefined && (await this.#justCome(id)) !== undefined) continue;
       if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
         if (here === undefined || here.caller !== (caller ?? here.caller))
           throw new GatewayError("session_not_found");
@@ -111,7 +114,8 @@ export class Elsewhere {
   async end(id: string, caller: string): Promise<void> {
     const { whereabouts, sessions } = this.#parts;
     await this.expect(id, caller, "streamable");
-    const place = (await whereabouts.find(id)) as Place;
+    const place = await whereabouts.find(id);
+    if (place === undefined) return sessions.find(id)?.close("deleted");
     const relay = this.#parts.relay.current;
     const { record, owner } = place;
     whereabouts.forget(id);
@@ -128,6 +132,12 @@ export class Elsewhere {
     const here = sessions.find(id);
     if (here?.caller === caller) here.close("deleted");
     else throw new GatewayError("draining");
+  }
+
+  /** The session, if this instance has claimed it just now: its record is ours before the session is here. */
+  async #justCome(id: string): Promise<Session | undefined> {
+    await this.#parts.claims.settledOf(id);
+    return this.#parts.sessions.find(id);
   }
 
   /** A record that was read before its client was initialized says less than it could. */

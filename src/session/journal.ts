@@ -132,8 +132,7 @@ export class Journals {
     this.#timer ??= setTimeout(
       () => {
         this.#timer = undefined;
-        const now = performance.now();
-        while (this.#leaving[0] !== undefined && this.#leaving[0].at <= now) this.#leaving.shift()?.drop();
+        this.#dropDue();
         if (this.#pending.size > 0) void this.#fly();
         else if (this.#leaving.length > 0) this.#soon();
       },
@@ -141,11 +140,18 @@ export class Journals {
     ).unref();
   }
 
+  #dropDue(): void {
+    const now = performance.now();
+    while (this.#leaving[0] !== undefined && this.#leaving[0].at <= now) this.#leaving.shift()?.drop();
+  }
+
   async #fly(): Promise<void> {
     if (this.#isFlying) return;
     this.#isFlying = true;
     // One turn later, so that all that came in this one goes along.
     await new Promise(setImmediate);
+    // Here too: the timer does not come to it while one flight follows the other.
+    this.#dropDue();
     clearTimeout(this.#timer);
     this.#timer = undefined;
     const [pending, waiting] = [this.#pending, this.#waiting];

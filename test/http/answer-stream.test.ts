@@ -74,8 +74,10 @@ describe("the response to one request", () => {
     stream.write(6, message(2));
     stream.end();
     expect((await client.answer()).headers["content-type"]).toBe("text/event-stream");
+    const event = (sequence: number, data: Buffer) =>
+      `id: s.l.${sequence}\nevent: message\ndata: ${data.toString()}\n\n`;
     expect(await bodyOf(opened)).toBe(
-      `retry: 1234\nid: s.l.0\ndata: \n\nid: s.l.5\nevent: message\ndata: ${message(1)}\n\nid: s.l.6\nevent: message\ndata: ${message(2)}\n\n`,
+      `retry: 1234\nid: s.l.0\ndata: \n\n${event(5, message(1))}${event(6, message(2))}`,
     );
   });
 

@@ -41,9 +41,10 @@ describe.each([
       const answer = await client.post(batch, { "mcp-protocol-version": version });
       const all = await answers(answer);
       expect(answer.headers["mcp-session-id"]).toBe(client.sessionId);
-      expect(all.map(({ id, method }) => id ?? method).sort()).toEqual(
-        [1, 2, "3", "notifications/progress", "notifications/progress"].sort(),
+      expect(new Set(all.map(({ id, method }) => id ?? method))).toEqual(
+        new Set([1, 2, "3", "notifications/progress"]),
       );
+      expect(all).toHaveLength(5);
       // The slow one does not keep the others waiting.
       expect(all.at(-1)).toMatchObject({ id: 1 });
     },

@@ -54,8 +54,8 @@ describe.each([
   it("opens a session of that server alone, and at the root one of all that the key may use", async () => {
     const toolsAt = async (key: string, path: string) => {
       const client = await openStreamable(gateway.url, { key, path });
-      const { result } = await client.call(1, "tools/list");
-      return (result?.["tools"] as { name: string }[]).map(({ name }) => name);
+      const { result = {} } = await client.call(1, "tools/list");
+      return (result["tools"] as { name: string }[]).map(({ name }) => name);
     };
     expect(await toolsAt(OTHER_KEY, "/servers/two/mcp")).toContain("echo");
     const [all, some] = [await toolsAt(KEY, "/mcp"), await toolsAt(OTHER_KEY, "/mcp")];

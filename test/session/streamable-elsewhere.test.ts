@@ -230,10 +230,12 @@ describe("a Streamable session of another instance", () => {
 
 describe("ending a session that is not here", () => {
   it("ends it at its owner", async () => {
-    const { here, session, id } = await open();
+    const { here, there, session, id } = await open();
     await here.elsewhere.end(id, "alice");
     expect(session.isOpen).toBe(false);
-    await settled();
+    expect(await reasonOf(ask(here, id).given)).toBe("session_not_found");
+    await there.sessions.beat();
+    here.whereabouts.forget(id);
     expect(await reasonOf(here.elsewhere.end(id, "alice"))).toBe("session_not_found");
   });
 

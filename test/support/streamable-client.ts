@@ -160,7 +160,7 @@ export async function openStreamable(
     sessionId,
     initialized: await answerOf(first, "init"),
     send: ({ headers, ...rest }) => sendTo(baseUrl, { path, ...rest, headers: { ...named, ...headers } }),
-    post: (body, headers) => client.send({ body, ...(headers && { headers }) }),
+    post: (body, headers = {}) => client.send({ ...(body === undefined ? {} : { body }), headers }),
     listen: (last) =>
       client.send({ method: "GET", headers: { accept: "text/event-stream", "last-event-id": last } }),
     call: async (id, method, params) => {
