@@ -119,7 +119,8 @@ async function ask(
     if (stream.isClosed) return;
     const fault = error instanceof GatewayError ? error : new GatewayError("internal", { cause: error });
     if (fault.reason === "internal") parts.log.error({ err: error }, "request failed");
-    stream.write(0, Buffer.from(rpcError(fault, requestIdOf(res), envelope.id)));
+    // 0 is the number of the first event, which told the client only the id.
+    stream.write(1, Buffer.from(rpcError(fault, requestIdOf(res), envelope.id)));
     stream.end();
   }
 }

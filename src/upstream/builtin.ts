@@ -1,7 +1,9 @@
+import { randomUUID } from "node:crypto";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { isJSONRPCRequest, type JSONRPCMessage } from "@modelcontextprotocol/sdk/types.js";
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { idOf, withMembers } from "./modern-members.ts";
 import type { Link, LinkEvents, Upstream } from "./upstream.ts";
 
 /** What we need of an MCP server in this process; the SDK's `McpServer` and `Server` have it. */
@@ -120,7 +122,7 @@ class BuiltinLink implements Link {
   #give(message: Buffer): void {
     if (!this.#isLive()) return;
     try {
-      const parsed = withoutVendorMembers(JSON.parse(message.toString()));
+      const parsed = withSafeIds(withoutVendorMembers(JSON.parse(message.toString())), message);
       if (parsed.method !== undefined && parsed.id !== undefined && !isJSONRPCRequest(parsed)) {
         void this.#take(refusal(parsed.id, -32602, "Invalid params"));
       } else {
@@ -169,6 +171,20 @@ class BuiltinLink implements Link {
   }
 }
 
+/** Before an id that JavaScript cannot hold as a number: the server has it as text. */
+const LARGE = `${randomUUID()}/`;
+
+function withSafeIds(parsed: LooseMessage, message: Buffer): LooseMessage {
+  if (isLarge(parsed.id)) parsed.id = LARGE + idOf(message, ["id"]);
+  const params = parsed.params as { requestId?: unknown } | undefined;
+  if (parsed.method === "notifications/cancelled" && isLarge(params?.requestId)) {
+    parsed.params = { ...params, requestId: LARGE + idOf(message, ["params", "requestId"]) };
+  }
+  return parsed;
+}
+
+const isLarge = (id: unknown): boolean => typeof id === "number" && !Number.isSafeInteger(id);
+
 type LooseMessage = Partial<Record<"jsonrpc" | "id" | "method" | "params" | "result" | "error", unknown>>;
 
 /** The SDK silently drops a message with a member that it does not know, and the client would wait for ever. */
@@ -186,9 +202,12 @@ const refusal = (id: unknown, code: number, message: string): JSONRPCMessage =>
 /** A result that cannot be written as JSON becomes an error: each request has an outcome. */
 function encode(message: JSONRPCMessage): Buffer {
   try {
-    return Buffer.from(JSON.stringify(message));
+    const bytes = Buffer.from(JSON.stringify(message));
+    const id = "id" in message ? message.id : undefined;
+    const isLargeId = typeof id === "string" && id.startsWith(LARGE);
+    return isLargeId ? withMembers(bytes, [], { id: id.slice(LARGE.length) }) : bytes;
   } catch (error) {
     if (!("result" in message)) throw error;
-    return Buffer.from(JSON.stringify(refusal(message.id, -32603, "Internal error")));
+    return encode(refusal(message.id, -32603, "Internal error"));
   }
 }

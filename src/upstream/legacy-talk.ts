@@ -59,7 +59,10 @@ export class LegacyTalk {
   constructor(parts: TalkParts) {
     this.#parts = parts;
     this.#asks = new Asks((message) => this.#tell(message));
-    this.#listen = new LegacyListen({ ...parts, stamp: (request) => this.#stamp(request) });
+    // With a log level it would count among the requests that a log message may be of.
+    const stamp = (request: Buffer) =>
+      withoutMembers(this.#stamp(request), ["params", "_meta"], [META.logLevel]);
+    this.#listen = new LegacyListen({ ...parts, stamp });
   }
 
   /**

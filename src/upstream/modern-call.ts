@@ -32,6 +32,15 @@ const ROUND_METHODS = ["tools/call", "prompts/get", "resources/read"];
 const MAX_QUESTIONS = 32;
 /** Notifications that are kept while no request of the client is there to take them. */
 const MAX_HELD = 100;
+/** What a server tells its session, as JSON text of the methods: no request is there to hear it. */
+const OF_SESSIONS = [
+  '"notifications/tools/list_changed"',
+  '"notifications/prompts/list_changed"',
+  '"notifications/resources/list_changed"',
+  '"notifications/resources/updated"',
+  '"notifications/tasks/status"',
+  '"notifications/elicitation/complete"',
+];
 const ERA_META = [META.version, META.clientInfo, META.clientCapabilities, META.logLevel];
 
 /**
@@ -164,6 +173,9 @@ export class ModernCall {
     } else if (method === '"notifications/cancelled"') {
       const id = idOf(message, ["params", "requestId"]);
       for (const [key, question] of this.#questions) if (question.id === id) this.#questions.delete(key);
+    } else if (!OF_SESSIONS.includes(method as string)) {
+      // What a vendor has added is of this request: the link is used for no other.
+      onMessage(message);
     }
   }
 

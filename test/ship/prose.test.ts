@@ -14,7 +14,7 @@ const withoutCode = (text: string) => text.replace(/^ *```[^]*?^ *```$/gm, "").r
 
 /** Names in capitals that are no settings of the gateway: other programs', the platform's and Node's. */
 const OTHERS =
-  /^(RAILWAY_|TEST_REDIS_URL$|GITHUB_TOKEN$|NODE_OPTIONS$|NODE_EXTRA_CA_CERTS$|SSL_CERT_|YOUR_|LC_ALL$|FAULTS_LOG$)/;
+  /^(RAILWAY_|TEST_REDIS_URL$|GITHUB_TOKEN$|REMOTE_TOKEN$|NODE_OPTIONS$|NODE_EXTRA_CA_CERTS$|SSL_CERT_|YOUR_|LC_ALL$|FAULTS_LOG$)/;
 
 /** The anchors that GitHub makes of a page's headings. */
 const anchors = (text: string) =>
