@@ -8,6 +8,7 @@ import { answerError, answerJson } from "./answer.ts";
 import { answerLive } from "./health.ts";
 import { RELAY_PATH } from "./relay-message.ts";
 import type { Route } from "./routes.ts";
+import { answerRpcError } from "./rpc-answer.ts";
 import { STREAMABLE_PATH } from "./streamable.ts";
 
 export interface AppParts {
@@ -26,6 +27,8 @@ export interface AppParts {
   log: Log;
 }
 
+/** Where nothing but Streamable HTTP is spoken. */
+const STREAMABLE = /^\/(?:servers\/[^/?]+\/)?mcp(?:\?|$)/;
 /** Where clients look for OAuth before they say what went wrong. */
 const OAUTH_PATHS = /^\/(?:\.well-known\/.*|register|authorize|token)$/;
 
@@ -93,7 +96,8 @@ export function createApp(parts: AppParts): Express {
   });
   // Express knows an error handler by its four parameters.
   app.use((error: unknown, req: Request, res: Response, _next: NextFunction) => {
-    answerError(req, res, error, parts.log);
+    const answer = STREAMABLE.test(req.url) ? answerRpcError : answerError;
+    answer(req, res, error, parts.log);
   });
   return app;
 }

@@ -14,6 +14,7 @@ import { announceClose, endConnection, isClosing } from "./linger.ts";
 import { MESSAGES_PATH } from "./open-stream.ts";
 import { RELAY_PATH } from "./relay-message.ts";
 import type { Route } from "./routes.ts";
+import { answerRpcError } from "./rpc-answer.ts";
 import { STREAMABLE_PATH } from "./streamable.ts";
 
 export interface DoorListeners {
@@ -41,13 +42,14 @@ export function createThinPath(listeners: DoorListeners): RequestListener {
     const route = req.url?.startsWith(prefix) === true ? postMessage : exact.get(req.url ?? "");
     if (req.method !== "POST" || route === undefined || req.headers.origin !== undefined)
       return app(req, res);
+    const answer = route === streamable ? answerRpcError : answerError;
     try {
       admit(req);
       if (route !== relayMessage) guardOrigin(req);
       const done = route(req, res);
-      done?.catch((error: unknown) => answerError(req, res, error, log));
+      done?.catch((error: unknown) => answer(req, res, error, log));
     } catch (error) {
-      answerError(req, res, error, log);
+      answer(req, res, error, log);
     }
   };
 }

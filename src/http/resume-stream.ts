@@ -28,21 +28,26 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
   const lane = last?.lane;
   if (lane !== undefined && requestIdOf(lane) === undefined) throw new GatewayError("event_unknown");
   const idPrefix = lane === undefined ? `${id}.` : `${id}.${lane}.`;
-  const stream = new EventStream(res);
   const headers = { "Mcp-Session-Id": id };
   const canPrime = version >= FIRST_PRIMED;
   if (session !== undefined && !session.isLeaving) {
     const sequence = last?.sequence ?? session.takenUpTo;
     if (lane !== undefined && session.isLaneOver(lane, sequence)) return answerNoMore(res);
+    const stream = new EventStream(res);
     stream.begin({ headers });
     stream.prime(idPrefix, retryMs(), canPrime ? sequence : undefined);
     if (lane === undefined) session.attach(stream, last?.sequence);
     else session.resumeLane(lane, stream, sequence);
     return;
   }
-  stream.begin({ headers });
-  // Now, and with what the client has said: SDK clients that are cut without an id forget which stream it was.
-  stream.prime(idPrefix, retryMs(), canPrime ? last?.sequence : undefined);
+  // With what the client has said: SDK clients that are cut without an id forget which stream it was.
+  const after = canPrime ? last?.sequence : undefined;
+  const stream =
+    lane === undefined ? new EventStream(res) : new ResumedStream(res, { idPrefix, after, headers, retryMs });
+  if (lane === undefined) {
+    stream.begin({ headers });
+    stream.prime(idPrefix, retryMs(), after);
+  }
   const found = parts.sessions.isDraining ? undefined : await parts.reception.findById(id, caller.name);
   if (stream.isClosed) return;
   if (found === undefined) return stream.end(retryMs());
@@ -57,15 +62,6 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
     };
     await parts.carrier.carry(stream, { ...found, ...place }, caller.name);
   }
-}
-
-/**
- * Nothing will come: the request was cancelled, or its answer has been had. A stream that ends without a response makes
- * SDK clients come again for ever, and so do v1 clients for one that ended with an error.
- */
-function answerNoMore(res: ServerResponse): void {
-  res.writeHead(204, { ...COMMON_HEADERS, "X-Request-Id": httpRequestIdOf(res) });
-  res.end();
 }
 
 /** What a `Last-Event-ID` says, if it is of this session; anything else is as if it were not there. */

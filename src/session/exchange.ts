@@ -11,6 +11,8 @@ import { SessionLink } from "./session-link.ts";
 export interface ExchangeParts extends SessionParts {
   /** Sends a message to the client; with a lane it is about the request that waits there. */
   push(message: Buffer, sendable: Sendable, lane?: string): void;
+  /** Whether the client listens to this lane now. */
+  hasStream(lane: string): boolean;
   /** The client waits no more for what this lane was to bring. */
   leaveLane(lane: string): void;
   /** What this lane is to bring comes later; its client may come again for it. */
@@ -251,7 +253,8 @@ export class Exchange {
     } else {
       if (envelope.kind === "request") this.#requests.ask(envelope);
       else if (envelope.method === "notifications/progress") this.#progressAt = this.#heardAt;
-      if (this.#parts.transport === "streamable") lane = laneOf(message, envelope, this.#requests);
+      if (this.#parts.transport === "streamable")
+        lane = laneOf(message, envelope, this.#requests, this.#parts.hasStream);
     }
     this.#parts.push(onOneLine(message), envelope, lane);
     // Only a stream could be begun on anew.

@@ -102,16 +102,20 @@ export class Requests {
     return this.#inFlight.get(id);
   }
 
-  /** The lane of the request that was sent last, of those in flight. */
-  get newestLane(): string | undefined {
-    let newest: Unanswered | undefined;
-    for (newest of this.#inFlight.values());
-    return newest?.lane;
+  /** The lane of the request that was sent last, of those in flight; of those with a stream, if there are any. */
+  newestLane(hasStream: (lane: string) => boolean): string | undefined {
+    let newest: string | undefined;
+    let heard: string | undefined;
+    for (const { lane } of this.#inFlight.values()) {
+      newest = lane;
+      if (lane !== undefined && hasStream(lane)) heard = lane;
+    }
+    return heard ?? newest;
   }
 
   /** The lane of the request that asked for progress under this token, given as JSON text. */
   laneOfProgress(token: string): string | undefined {
-    if (this.#inFlight.size <= 1) return this.newestLane;
+    if (this.#inFlight.size <= 1) return this.newestLane(() => true);
     const wanted = sameInAnySpelling(token);
     for (const { message, lane } of this.#inFlight.values()) {
       const place = message && locate(message, PROGRESS_TOKEN);

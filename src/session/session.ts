@@ -54,6 +54,7 @@ export class Session {
     this.#exchange = new Exchange({
       ...parts,
       push: (message, sendable, lane) => this.#streams.push(message, sendable, lane),
+      hasStream: (lane) => this.#streams.hasLaneStream(lane),
       leaveLane: (lane) => this.#streams.cancelLane(lane),
       restLane: (lane) => this.#streams.restLane(lane),
       tell: (told) => parts.onTold(this, told),

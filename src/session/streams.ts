@@ -131,6 +131,11 @@ export class Streams implements ClientStreamEvents {
     this.#lanes.open(id, requestId, stream);
   }
 
+  /** Whether the client listens to this lane now. */
+  hasLaneStream(id: string): boolean {
+    return this.#lanes.find(id)?.hasStream === true;
+  }
+
   /** As `Session.isLaneOver`. */
   isLaneOver(id: string, after: number): boolean {
     return this.#lanes.find(id)?.isOverAfter(after) === true;

@@ -11,6 +11,8 @@ const RESUME_TRIES = 5;
 /** Some servers send the head of a stream only with its first event; nobody waits longer for it. */
 const LISTEN_MS = 1000;
 const GOODBYE_MS = 2000;
+/** How long a server may take to say what follows from a cancellation, on the stream of what was cancelled. */
+const LINGER_MS = 1000;
 const VISIBLE_ASCII = /^[\x21-\x7e]{1,1024}$/;
 
 /** Streamable HTTP of 2025-03-26 to 2025-11-25. */
@@ -209,10 +211,11 @@ export class StreamableWire implements Wire {
     stream.close();
   }
 
-  /** Nobody waits for this answer any more, and the server may never end its stream. */
+  /** Nobody waits for this answer any more, and the server may never end its stream; but it takes back on it what it asked. */
   #abandon(id: string | undefined): void {
     if (id === undefined) return;
-    for (const [exchange, of] of this.#posts) if (of === id) exchange.abort();
+    for (const [exchange, of] of this.#posts)
+      if (of === id) setTimeout(() => exchange.abort(), LINGER_MS).unref();
     for (const [stream, of] of this.#streams) if (of === id) this.#drop(stream);
   }
 

@@ -57,7 +57,8 @@ const anything = z.looseObject({});
 
 export const answerGladly: Answer = ({ method }) => {
   if (method === "roots/list") return { roots: ROOTS };
-  if (method === "elicitation/create") return { action: "accept", content: { name: "Ada", answer: "Ada", sure: true } };
+  if (method === "elicitation/create")
+    return { action: "accept", content: { name: "Ada", answer: "Ada", sure: true } };
   const content = { type: "text", text: "sampled ✓" };
   return { model: "a-model", role: "assistant", content, stopReason: "endTurn" };
 };
@@ -87,7 +88,10 @@ function tap<T extends { onmessage?: unknown }>(transport: T, { heard }: Heard):
 }
 
 /** Connects a client of the v1 SDK, which speaks the versions up to 2025-11-25. */
-export async function connectLegacy(transport: unknown, capabilities: Json = EVERYTHING): Promise<MatrixClient> {
+export async function connectLegacy(
+  transport: unknown,
+  capabilities: Json = EVERYTHING,
+): Promise<MatrixClient> {
   const record: Heard = { heard: [], asked: [] };
   const client = new LegacyClient(INFO, { capabilities });
   const one: MatrixClient = {
@@ -125,9 +129,15 @@ export async function connectLegacy(transport: unknown, capabilities: Json = EVE
 }
 
 /** Connects a client of the v2 SDK that speaks nothing but 2026-07-28. */
-export async function connectModern(transport: unknown, capabilities: Json = EVERYTHING): Promise<MatrixClient> {
+export async function connectModern(
+  transport: unknown,
+  capabilities: Json = EVERYTHING,
+): Promise<MatrixClient> {
   const record: Heard = { heard: [], asked: [] };
-  const client = new ModernClient(INFO, { capabilities, versionNegotiation: { mode: { pin: "2026-07-28" } } });
+  const client = new ModernClient(INFO, {
+    capabilities,
+    versionNegotiation: { mode: { pin: "2026-07-28" } },
+  });
   let level: string | undefined;
   const lists = { toolsListChanged: true, promptsListChanged: true, resourcesListChanged: true };
   const one: MatrixClient = {

@@ -9,6 +9,7 @@ import {
   outcome,
   plain,
   questions,
+  stepOf,
   type Trial,
 } from "./matrix-features.ts";
 
@@ -74,8 +75,7 @@ export const DEMO_FEATURES: Record<FeatureName, Feature | null> = {
     const from = client.heard.length;
     const answer = await call(client, "slow", { seconds: 0.03, steps: 3 }, { onprogress: () => undefined });
     const told = heardFrom(client, from, "notifications/progress");
-    const steps = told.map(({ params: { progressToken: _, ...step } = {} }) => step);
-    return { answer: plain(answer), steps };
+    return { answer: plain(answer), steps: told.map(stepOf) };
   },
   "cancellation by the client": async ({ client }) => {
     const from = client.heard.length;

@@ -45,6 +45,12 @@ export const call = (client: MatrixClient, name: string, given: Json = {}, optio
 export const heardFrom = (client: MatrixClient, from: number, method: string): Told[] =>
   client.heard.slice(from).filter((told) => told.method === method);
 
+/** What a progress notification says, but for its token. */
+export function stepOf({ params }: Told): Json {
+  const { progressToken: _, ...step } = params ?? {};
+  return step;
+}
+
 /** Questions come in any order where several are asked at once. */
 export function questions(asked: readonly Told[]): unknown {
   const known = asked.map(({ method, params }) => plain({ method, params: params ?? {} }) as Told);
@@ -118,12 +124,12 @@ export const FEATURES = {
     await watch.close();
     return { told: plain(first?.params), isOnce, afterwards: updates().length - before };
   },
-  "prompts": async ({ client }) => [
+  prompts: async ({ client }) => [
     plain(await client.request("prompts/list")),
     plain(await client.request("prompts/get", { name: "plain" })),
     plain(await client.request("prompts/get", { name: "paint", arguments: { colour: "red" } })),
   ],
-  "completion": async ({ client }) => {
+  completion: async ({ client }) => {
     const ofPrompt = { type: "ref/prompt", name: "paint" };
     const ofTemplate = { type: "ref/resource", uri: "matrix://greeting/{name}" };
     const argument = { name: "colour", value: "r" };
@@ -133,14 +139,19 @@ export const FEATURES = {
       plain(await client.request("completion/complete", { ref: ofTemplate, argument, context })),
     ];
   },
-  "logging level": async ({ client }) => {
+  "logging level": async ({ another }) => {
+    // Its own, for a level cannot be taken back, and a log message beside a request that is cancelled could be anybody's.
+    const client = await another({});
     const told: unknown[] = [];
     for (const level of ["warning", "debug", "error"]) {
-      const from = client.heard.length;
       await client.setLevel(level);
+      const watch = await client.watch(WATCHED);
+      const from = client.heard.length;
       await call(client, "log");
       told.push(heardFrom(client, from, "notifications/message").map(({ params }) => plain(params)));
+      await watch.close();
     }
+    await client.close();
     return told;
   },
   progress: async ({ client }) => {
@@ -148,7 +159,7 @@ export const FEATURES = {
     const answer = await call(client, "progress", {}, { onprogress: () => undefined });
     const told = heardFrom(client, from, "notifications/progress");
     const tokens = new Set(told.map(({ params }) => params?.["progressToken"]));
-    const steps = told.map(({ params: { progressToken: _, ...step } = {} }) => plain(step));
+    const steps = told.map(stepOf);
     return { answer: plain(answer), steps, tokens: tokens.size };
   },
   "cancellation by the client": async ({ client, world }) => {

@@ -35,14 +35,19 @@ const TEXTS = [
 const FOUR_MB = 4_000_000;
 
 const textOf = (raw: RawClient, id: string, method: string, payload: string): string =>
-  `{"jsonrpc":"2.0","id":${id},"method":"${method}","x-client":{"n":${BIG}},"params":{${raw.meta}"payload":${payload},"endOfPayload":true}}`;
+  `{"jsonrpc":"2.0","id":${id},"method":"${method}","x-client":{"n":${BIG}},"params":{${raw.meta}"taskId":"t1","payload":${payload},"endOfPayload":true}}`;
 
 /** Sends a payload to be sent back, and reads the answer without a JSON library. */
-async function reflect(raw: RawClient, id: string, payload: string, method = "vendor/mirror"): Promise<Record<string, unknown>> {
+async function reflect(
+  raw: RawClient,
+  id: string,
+  payload: string,
+  method = "vendor/mirror",
+): Promise<Record<string, unknown>> {
   const messages = await raw.ask(id, method, textOf(raw, id, method, payload));
   const answer = messages.at(-1) as string;
   const end = answer.indexOf(',"saw":');
-  if (end < 0) return { refused: answer.slice(0, 300) };
+  if (end < 0) return { refused: (JSON.parse(answer) as { error?: { code: number } }).error?.code };
   const at = (member: string) => new RegExp(`"${member}":(\\{[^}]*\\})`).exec(answer.slice(end))?.[1];
   return {
     id: /"id":("(?:[^"\\]|\\.)*"|-?\d+)/.exec(answer.slice(0, 400))?.[1],
@@ -85,6 +90,10 @@ export const LETTERS = {
     },
     expected: "told",
   },
+  "tasks, word for word": {
+    run: (raw) => reflect(raw, '"task"', "1", "tasks/get"),
+    expected: { id: '"task"', payload: "1", ...members, before: [] },
+  },
   "64-bit and string ids": {
     async run(raw) {
       const seen: unknown[] = [];
@@ -94,7 +103,11 @@ export const LETTERS = {
     expected: IDS,
   },
   "unicode and numbers": {
-    run: async (raw) => Promise.all(TEXTS.map(async (text, at) => (await reflect(raw, `"u${at}"`, text))["payload"])),
+    async run(raw) {
+      const seen: unknown[] = [];
+      for (const text of TEXTS) seen.push((await reflect(raw, '"u"', text))["payload"]);
+      return seen;
+    },
     expected: TEXTS,
   },
   "4 MB both ways": {
@@ -128,9 +141,9 @@ export const DEMO_LETTERS: Record<LettersName, Letters> = {
   "vendor method and members": {
     async run(raw) {
       const refused = await reflect(raw, "1", "1");
-      return { echoed: await echo(raw, "2", '"text"'), code: /"code":(-?\d+)/.exec(String(refused["refused"]))?.[1] };
+      return { echoed: await echo(raw, "2", '"text"'), ...refused };
     },
-    expected: { echoed: "text", code: "-32601" },
+    expected: { echoed: "text", refused: -32601 },
   },
   "vendor notification of the server": { run: () => Promise.resolve("none"), expected: "none" },
   "vendor notification of the client": {
@@ -141,6 +154,10 @@ export const DEMO_LETTERS: Record<LettersName, Letters> = {
       return echo(raw, "3", '"still there"');
     },
     expected: "still there",
+  },
+  "tasks, word for word": {
+    run: (raw) => reflect(raw, '"task"', "1", "tasks/get"),
+    expected: { refused: -32601 },
   },
   "64-bit and string ids": {
     async run(raw) {
@@ -155,7 +172,11 @@ export const DEMO_LETTERS: Record<LettersName, Letters> = {
     expected: IDS,
   },
   "unicode and numbers": {
-    run: (raw) => Promise.all(ECHOED.map((text, at) => echo(raw, `"u${at}"`, text))),
+    async run(raw) {
+      const seen: unknown[] = [];
+      for (const text of ECHOED) seen.push(await echo(raw, '"u"', text));
+      return seen;
+    },
     expected: ECHOED.map((text) => JSON.parse(text) as unknown),
   },
   "4 MB both ways": {
@@ -166,4 +187,3 @@ export const DEMO_LETTERS: Record<LettersName, Letters> = {
     expected: true,
   },
 };
-

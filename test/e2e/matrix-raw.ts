@@ -38,11 +38,13 @@ export async function openRawSse(baseUrl: string, server: string): Promise<RawCl
     async ask(id, _method, text) {
       const from = stream.events.length;
       await tell(text);
-      const isAnswer = (data: string) => data.slice(0, 1200).includes(`"id":${id},`) && !data.slice(0, 1200).includes('"method"');
+      const isAnswer = (data: string) =>
+        data.slice(0, 1200).includes(`"id":${id},`) && !data.slice(0, 1200).includes('"method"');
       return eventually(() => {
         const data = stream.events.slice(from).map((event) => event.data);
         const at = data.findIndex((one) => isAnswer(one) || one.endsWith(`"id":${id}}`));
-        return at < 0 ? false : data.slice(0, at + 1);
+        if (at < 0) throw new Error("there is no answer yet");
+        return data.slice(0, at + 1);
       }, 10_000);
     },
     tell: (_method, text) => tell(text),

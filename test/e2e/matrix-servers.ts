@@ -21,8 +21,7 @@ export const SERVERS = ["builtin", "stdio", "stdio-modern", "sse", "streamable",
 export type ClientKind = (typeof CLIENTS)[number];
 export type ServerKind = (typeof SERVERS)[number];
 
-export const eraOfClient = (client: ClientKind) => (client === "modern" ? "modern" : "legacy");
-export const eraOfServer = (server: ServerKind) =>
+export const eraOf = (server: ServerKind) =>
   server === "modern" || server === "stdio-modern" ? "modern" : "legacy";
 
 /** What happens outside of the servers, by files: each process of a server sees them. */
@@ -64,7 +63,9 @@ export async function openStage(): Promise<Stage> {
     modern: { url: http.urls.modern },
   };
   writeFileSync(file, JSON.stringify({ mcpServers }));
-  const gateway = await startTestGateway({ env: { MCP_SERVERS_FILE: file, MCP_SERVER_DISCOVERY: "translate", LOG_LEVEL: "info" } });
+  const gateway = await startTestGateway({
+    env: { MCP_SERVERS_FILE: file, MCP_SERVER_DISCOVERY: "translate", LOG_LEVEL: "info" },
+  });
   let labels = 0;
   return {
     gateway,

@@ -17,7 +17,8 @@ describe("streams of Streamable HTTP are cut under load, one instance, sessions 
     "every call has its one answer and every notification comes once when streams are cut %s",
     async (when, lagMs, cuts) => {
       // A request's stream may end while the gateway does not hear of its cut; the next request must not be on its socket.
-      if (lagMs > 0) onTestFinished(vi.spyOn(EdgeAgent.prototype, "keepSocketAlive").mockReturnValue(false).mockRestore);
+      if (lagMs > 0)
+        onTestFinished(vi.spyOn(EdgeAgent.prototype, "keepSocketAlive").mockReturnValue(false).mockRestore);
       const stage = await setStage({ instances: 1, store: "memory", front: { lagMs } });
       const { cluster, judge, random } = stage;
       const clients = await connectStreamable(stage, 8, { retryMs: 40 });

@@ -69,7 +69,6 @@ describe.each([
       tool === "ask" && history.client(client).failedAnswers.some((one) => one.at >= at && one.at <= endedAt);
     const { violations, summary } = judge({
       crashes: [{ at, clients: victims }],
-      mayRepeatAnswers: false,
       mayFail: (call, outcome) =>
         wasInside(call, outcome) ||
         (isUnknown(outcome) && victims.has(call.client) && wasInFlight(call)) ||
@@ -140,10 +139,9 @@ test.each(["http", "redis"] as const)(
     const left = oldChildren.filter(isAlive).length;
     const { violations, summary } = judge({
       crashes: [{ at, clients: new Set(owned) }],
-      mayRepeatAnswers: false,
       mayFail: ({ client }, outcome) =>
         owned.includes(client) &&
-        (outcome.kind === "refused" || (outcome.kind === "error" && outcome.code !== 0)),
+        (outcome.kind === "refused" || isUnknown(outcome) || isAnswerLost(outcome)),
       mayTimeOut: ({ client }) => owned.includes(client),
     });
     const breaches = breachesOf(clients);

@@ -50,7 +50,8 @@ async function bodyOf({ client }: Awaited<ReturnType<typeof open>>): Promise<str
 describe("the response to one request", () => {
   it("is JSON when the answer is all there is", async () => {
     const { stream, client, told } = await open();
-    expect([stream.hasBegun, stream.canResume]).toEqual([false, false]);
+    // Ended now it would tell its client of an event all the same.
+    expect([stream.hasBegun, stream.canResume]).toEqual([false, true]);
     stream.write(5, message(1));
     expect(told).toEqual([]);
     stream.end();
@@ -112,6 +113,18 @@ describe("the response to one request", () => {
     opened.stream.end(1);
     await opened.client.answer();
     expect(await bodyOf(opened)).toBe("retry: 1234\n\nretry: 1\n\n");
+  });
+
+  it("can be gone on with by a client that knows no event without data once it has had a message", async () => {
+    const { stream, client, told } = await open({ canPrime: false });
+    expect(stream.canResume).toBe(false);
+    await client.answer();
+    expect([stream.hasBegun, stream.canResume]).toEqual([true, false]);
+    stream.write(1, message(1));
+    await client.until("id: s.l.1");
+    client.close();
+    await eventually(() => told.includes("close"));
+    expect(stream.canResume).toBe(true);
   });
 
   it("is a stream that ends at once when there is no answer to come", async () => {

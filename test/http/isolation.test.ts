@@ -150,10 +150,12 @@ async function slowDoor(thinPath: boolean) {
       return undefined;
     },
   };
-  const claims = { isUncertain: () => false };
+  const claims = { isUncertain: () => false, settledOf: () => Promise.resolve() };
+  const sessions = { find: (id: string) => (id === session.id ? session : undefined), isDraining: false };
   const parts = {
-    sessions: { find: (id: string) => (id === session.id ? session : undefined), isDraining: false },
+    sessions,
     elsewhere: new Elsewhere({
+      sessions,
       whereabouts,
       claims,
       relay: { current: undefined },

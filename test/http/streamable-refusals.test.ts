@@ -134,6 +134,21 @@ describe.each([
     expect((await ask(change)).status).toBe(200);
   });
 
+  it.each([
+    [{ Origin: "https://evil.example" }, "origin_not_allowed"],
+    [{ Host: "evil.example" }, "host_not_allowed"],
+    [{ Host: "a b" }, "bad_host"],
+    [{ Expect: "x" }, "expectation_failed"],
+  ] as [Change, Reason][])(
+    "%o is refused as JSON-RPC, before anything else is looked at",
+    async (change, reason) => {
+      for (const path of ["/mcp", "/mcp?x=1", "/servers/default/mcp"]) {
+        expectRpcRefusal(await ask({ ...change, "X-API-Key": undefined }, PING, `POST ${path}`), reason);
+      }
+      expectRefusal(await ask({ ...change }, "", "GET /mcp/sse"), reason);
+    },
+  );
+
   it("a stream by GET needs a session, and a client that reads streams", async () => {
     const get = (change: Change) =>
       ask({ Accept: "text/event-stream", "Content-Type": undefined, ...change }, "", "GET /mcp");

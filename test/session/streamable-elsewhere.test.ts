@@ -142,13 +142,19 @@ describe("a request for a Streamable session that is not here", () => {
   );
 
   it("that the owner refuses leaves its stream untouched and unheld, on both sides", async () => {
-    const { here, id, session } = await open();
+    const { here, there, id, session, network } = await open();
     const first = ask(here, id);
     await first.given;
     const twin = ask(here, id);
     expect(await reasonOf(twin.given)).toBe("duplicate_id");
     expect([twin.stream.events, twin.stream.end_, twin.stream.written]).toEqual([undefined, "open", []]);
     expect([here.carrier.count, session.inFlight]).toEqual([1, 1]);
+    const streams = network.sent.filter(({ kind }) => kind === "post").map(({ head }) => head["stream"]);
+    expect(
+      await there.summons.receive("i-1", { kind: "hello", head: { streams }, bodies: [] }),
+    ).toMatchObject({
+      gone: [streams[1]],
+    });
   });
 
   it("is nobody's when another caller asks", async () => {

@@ -46,6 +46,7 @@ export async function connectSpec(options: SpecClientOptions): Promise<Speaker> 
   const { url, headers, capabilities, clientInfo, answer, onBreach, watch } = options;
   const life = new AbortController();
   const waiting = new Map<number, (message: Message) => void>();
+  const givenUp = new Set<unknown>();
   const wire = { onmessage: take as (message: unknown) => void };
   watch(wire);
   let sessionId: string | undefined;
@@ -75,8 +76,12 @@ export async function connectSpec(options: SpecClientOptions): Promise<Speaker> 
 
   function take(message: Message): void {
     const { id, method } = message;
-    if (method === undefined) waiting.get(id as number)?.(message);
-    else if (id !== undefined) tell({ id, result: answer(method) }).catch(() => undefined);
+    if (method === undefined) {
+      const settle = waiting.get(id as number);
+      waiting.delete(id as number);
+      if (settle === undefined && !givenUp.has(id)) onBreach(`the answer to ${id} came again`);
+      settle?.(message);
+    } else if (id !== undefined) tell({ id, result: answer(method) }).catch(() => undefined);
   }
 
   /** One message of a stream. A stream brings no other request's answer. */
@@ -116,7 +121,8 @@ export async function connectSpec(options: SpecClientOptions): Promise<Speaker> 
     while (!isOver()) {
       if (response !== undefined) await read(response, course).catch(() => undefined);
       if (isOver()) return;
-      if (first !== undefined && course.lastId === "") return onBreach(`stream of ${request} has no event id`);
+      if (first !== undefined && course.lastId === "")
+        return onBreach(`stream of ${request} has no event id`);
       if (first !== undefined || response !== undefined) await wait(course.retryMs);
       response = await get(course).catch(() => undefined);
       if (response === undefined) await wait(course.retryMs);
@@ -148,6 +154,7 @@ export async function connectSpec(options: SpecClientOptions): Promise<Speaker> 
     const answered = new Promise<Message>((resolve) => waiting.set(id, resolve));
     const timer = setTimeout(() => {
       waiting.get(id)?.({ error: { code: -32001, message: "Request timed out" } });
+      givenUp.add(id);
       over.abort();
       tell({ method: "notifications/cancelled", params: { requestId: id } }).catch(() => undefined);
     }, timeoutMs);
