@@ -90,7 +90,7 @@ export const FAULTS = {
     404,
     -32601,
     "Not found",
-    "There is nothing at this path. Connect MCP clients to /mcp/sse.",
+    "There is nothing at this path. Connect MCP clients to /mcp/sse or /mcp.",
   ),
   oauth_not_offered: fault(
     404,
@@ -271,7 +271,7 @@ export const FAULTS = {
     404,
     -32001,
     "Invalid session",
-    "The session is unknown or has expired. Open a new stream with GET /mcp/sse.",
+    "The session is unknown or has expired. Begin a new one: GET /mcp/sse, or initialize at /mcp.",
   ),
   session_elsewhere: fault(
     503,

@@ -1,11 +1,10 @@
-import type { ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import { requestIdOf } from "../session/lane-id.ts";
 import { accepts } from "./accept.ts";
-import { COMMON_HEADERS, requestIdOf as httpRequestIdOf } from "./answer.ts";
 import { EventStream } from "./event-stream.ts";
 import { retryMs } from "./open-stream.ts";
 import { hasBody } from "./read-body.ts";
+import { answerNoMore, ResumedStream } from "./resumed-stream.ts";
 import type { DoorParts } from "./routes.ts";
 import { FIRST_PRIMED, type StreamableRequest } from "./streamable-request.ts";
 

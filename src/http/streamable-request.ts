@@ -56,9 +56,10 @@ export async function identify(
   if (id === undefined) return { ...request, id, session: undefined };
   const session = isSessionId(id) ? sessions.find(id) : undefined;
   const isOurs = session === undefined ? isSessionId(id) : session.caller === caller.name;
-  if (!isOurs || session?.transport === "sse") throw notFound(parts, caller);
+  const isMeant = session === undefined || (session.transport === "streamable" && session.server === server);
+  if (!isOurs || !isMeant) throw notFound(parts, caller);
   if (session === undefined) {
-    await elsewhere.expect(id, caller.name, "streamable").catch((error: unknown) => {
+    await elsewhere.expect(id, caller.name, { transport: "streamable", server }).catch((error: unknown) => {
       throw error instanceof GatewayError && error.reason === "session_not_found"
         ? notFound(parts, caller)
         : error;

@@ -44,12 +44,12 @@ export class Elsewhere {
 
   /**
    * Whether a message for a session that is not here may come. Rejects with `session_not_found`, also for a session of
-   * another caller or transport, or with `session_elsewhere` when it lives on another instance and the relay is off.
+   * another caller, transport or server, or with `session_elsewhere` when it lives on another instance and the relay is off.
    */
   async expect(
     id: string,
     caller: string | undefined,
-    transport: SessionRecord["transport"] = "sse",
+    { transport, server }: Pick<SessionRecord, "transport"> & { server?: string } = { transport: "sse" },
   ): Promise<void> {
     const { whereabouts, claims } = this.#parts;
     const relay = this.#parts.relay.current;
@@ -60,7 +60,9 @@ export class Elsewhere {
     if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
       throw new GatewayError("session_not_found");
     }
-    if (place.record.transport !== transport) throw new GatewayError("session_not_found");
+    const { record } = place;
+    if (record.transport !== transport || record.server !== (server ?? record.server))
+      throw new GatewayError("session_not_found");
     if (place.owner?.state === "serving" && relay === undefined) throw new GatewayError("session_elsewhere");
   }
 
@@ -113,7 +115,7 @@ export class Elsewhere {
   /** Ends a session that is not here, for good. Rejects as `expect` does, or when its owner cannot be told. */
   async end(id: string, caller: string): Promise<void> {
     const { whereabouts, sessions } = this.#parts;
-    await this.expect(id, caller, "streamable");
+    await this.expect(id, caller, { transport: "streamable" });
     const place = await whereabouts.find(id);
     if (place === undefined) return sessions.find(id)?.close("deleted");
     const relay = this.#parts.relay.current;

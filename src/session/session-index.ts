@@ -53,7 +53,7 @@ export class SessionIndex {
   oldestOrphan({ caller, except }: { caller?: string; except?: string } = {}): Session | undefined {
     let oldest: Session | undefined;
     for (const { session } of this.#byId.values()) {
-      if (session.orphanedAt === undefined || session.isLeaving) continue;
+      if (session.orphanedAt === undefined || !session.isSpare || session.isLeaving) continue;
       if (session.id === except || (caller !== undefined && session.caller !== caller)) continue;
       if (oldest === undefined || session.orphanedAt < (oldest.orphanedAt as number)) oldest = session;
     }

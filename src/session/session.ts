@@ -7,6 +7,9 @@ import type { Told } from "./handshake.ts";
 import type { Inheritance, SessionEnd, SessionParts } from "./session-parts.ts";
 import { firstOf, Streams } from "./streams.ts";
 
+/** A client of Streamable HTTP may well have no stream for so long, and be there all the same. */
+const BETWEEN_POSTS_MS = 60_000;
+
 /** Where the answer to one request of a Streamable client goes: its POST's own stream, and the lane that it begins. */
 export interface Reply {
   lane: string;
@@ -87,6 +90,12 @@ export class Session {
   /** Since when it has had no stream; undefined while it has one. */
   get orphanedAt(): number | undefined {
     return this.#orphanedAt;
+  }
+
+  /** Whether it has been without a stream for so long that it may be given up for another session. */
+  get isSpare(): boolean {
+    if (this.#orphanedAt === undefined) return false;
+    return !this.#isStreamable || this.#parts.now() - this.#orphanedAt >= BETWEEN_POSTS_MS;
   }
 
   /** When its present stream was attached, in ms. */

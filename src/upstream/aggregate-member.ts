@@ -134,7 +134,9 @@ export class Member {
         if (isOver) return;
         if (!isUp) return settle(this.fault);
         this.#questions.set(id, settle);
-        this.give(withId(message, id))?.catch(() => settle("upstream_unavailable"));
+        this.give(withId(message, id))?.catch((error: unknown) =>
+          settle(isOfOtherEra(error) ? "upstream_era" : "upstream_unavailable"),
+        );
       };
       if (signal.aborted) takeBack();
       else if (this.isReady) give(true);
@@ -264,3 +266,6 @@ export class Member {
     return link;
   }
 }
+
+const isOfOtherEra = (error: unknown): boolean =>
+  error instanceof GatewayError && error.reason === "upstream_era";

@@ -53,7 +53,8 @@ export function createDemoServer(): McpServer {
     { name: "mcp-sse-gateway-demo", title: "Demo", version: "1.0.0" },
     {
       capabilities: { logging: {}, resources: { subscribe: true } },
-      instructions: "A demonstration. Set MCP_SERVER_COMMAND to put your own MCP server here.",
+      instructions:
+        "A demonstration. Set MCP_SERVER_COMMAND, MCP_SERVER_URL or MCP_SERVERS_FILE to put your own MCP servers here.",
       jsonSchemaValidator: shared.validator,
     },
   );

@@ -51,6 +51,32 @@ describe.each([
     }
   });
 
+  it("tells who asks for 2026-07-28 to begin a session instead, where the servers know only that", async () => {
+    const _meta = {
+      "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+      "io.modelcontextprotocol/clientCapabilities": {},
+    };
+    const discover = { jsonrpc: "2.0", id: 1, method: "server/discover", params: { _meta } };
+    for (const path of ["/mcp", "/servers/two/mcp"]) {
+      const response = await fetch(gateway.url + path, {
+        method: "POST",
+        headers: {
+          "X-API-Key": KEY,
+          "Content-Type": "application/json",
+          Accept: "application/json, text/event-stream",
+          "MCP-Protocol-Version": "2026-07-28",
+          "Mcp-Method": "server/discover",
+        },
+        body: JSON.stringify(discover),
+      });
+      expect(response.status).toBe(400);
+      expect(await response.json()).toMatchObject({
+        id: 1,
+        error: { code: -32000, data: { reason: "upstream_era" } },
+      });
+    }
+  });
+
   it("opens a session of that server alone, and at the root one of all that the key may use", async () => {
     const toolsAt = async (key: string, path: string) => {
       const client = await openStreamable(gateway.url, { key, path });

@@ -4,7 +4,7 @@ import type { Session } from "../../src/session/session.ts";
 import { ALICE, BOB, NAMED } from "./instances.ts";
 
 const session = (id: string, more: Partial<Session> = {}) =>
-  ({ id, caller: "alice", orphanedAt: undefined, isLeaving: false, ...more }) as Session;
+  ({ id, caller: "alice", orphanedAt: undefined, isSpare: true, isLeaving: false, ...more }) as Session;
 
 function open() {
   const index = new SessionIndex();

@@ -332,3 +332,13 @@ describe("a server that ends its stream and answers later", () => {
     expect(next.messages).toMatchObject([{ id: 1, result: { of: 1 } }]);
   });
 });
+
+describe("room for another session", () => {
+  it("is not made by a Streamable one that is between two requests, only by one that was left", async () => {
+    const { session, clock } = await open();
+    expect(session.orphanedAt).toBeDefined();
+    expect(session.isSpare).toBe(false);
+    clock.now += 60_000;
+    expect(session.isSpare).toBe(true);
+  });
+});

@@ -7,6 +7,7 @@ const REASONS: Record<string, string> = {
   "@upstash/redis": "the session store on Upstash, over REST",
   cors: "the CORS headers of allowed web origins",
   dotenv: "reads .env",
+  "eventsource-parser": "the events of remote servers",
   express: "the routes",
   ioredis: "the session store on Redis, over TCP",
   "lru-cache": "bounded tables: wrong keys by address, look-ups of foreign sessions",
