@@ -26,6 +26,8 @@ const SLOW_BYTES_PER_MS = 32;
 export class AnswerStream extends EventStream {
   readonly #options: AnswerStreamOptions;
   readonly #patience: NodeJS.Timeout;
+  /** The number of the last event. That of the first, which told the client only its id, is 0. */
+  #last = 0;
   #held: { sequence: number; message: Buffer } | undefined;
   /** An event has gone out, whose id the client can name. */
   #hasWritten = false;
@@ -51,6 +53,7 @@ export class AnswerStream extends EventStream {
 
   override write(sequence: number, message: Buffer): boolean {
     if (this.#state === "over") return true;
+    this.#last = sequence;
     if (this.#state === "waiting") {
       if (this.#held === undefined && !this.#options.prefersStream) {
         this.#held = { sequence, message };
@@ -62,6 +65,12 @@ export class AnswerStream extends EventStream {
     }
     this.#hasWritten = true;
     return super.write(sequence, message);
+  }
+
+  /** Ends with this answer of the gateway's own, behind whatever came. */
+  fail(message: Buffer): void {
+    this.write(this.#last + 1, message);
+    this.end();
   }
 
   override ping(): void {

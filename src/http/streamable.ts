@@ -119,9 +119,7 @@ async function ask(
     if (stream.isClosed) return;
     const fault = error instanceof GatewayError ? error : new GatewayError("internal", { cause: error });
     if (fault.reason === "internal") parts.log.error({ err: error }, "request failed");
-    // 0 is the number of the first event, which told the client only the id.
-    stream.write(1, Buffer.from(rpcError(fault, requestIdOf(res), envelope.id)));
-    stream.end();
+    stream.fail(Buffer.from(rpcError(fault, requestIdOf(res), envelope.id)));
   }
 }
 

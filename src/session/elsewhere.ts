@@ -56,7 +56,8 @@ export class Elsewhere {
     const place = await whereabouts.find(id);
     if (place === undefined && claims.isUncertain(id, caller)) throw new GatewayError("store_unavailable");
     const come = place === undefined ? await this.#justCome(id) : undefined;
-    if (come?.transport === transport && come.caller === (caller ?? come.caller)) return;
+    const isRight = come?.transport === transport && come.server === (server ?? come.server);
+    if (isRight && come.caller === (caller ?? come.caller)) return;
     if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
       throw new GatewayError("session_not_found");
     }

@@ -137,7 +137,7 @@ async function echo(raw: RawClient, id: string, text: string): Promise<unknown> 
 
 const ECHOED = TEXTS.filter((text) => text.startsWith('"'));
 
-export const DEMO_LETTERS: Record<LettersName, Letters> = {
+export const DEMO_LETTERS: Record<LettersName, Letters | null> = {
   "vendor method and members": {
     async run(raw) {
       const refused = await reflect(raw, "1", "1");
@@ -145,7 +145,7 @@ export const DEMO_LETTERS: Record<LettersName, Letters> = {
     },
     expected: { echoed: "text", refused: -32601 },
   },
-  "vendor notification of the server": { run: () => Promise.resolve("none"), expected: "none" },
+  "vendor notification of the server": null,
   "vendor notification of the client": {
     async run(raw) {
       const meta = raw.meta.slice(0, -1);

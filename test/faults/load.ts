@@ -11,6 +11,8 @@ export interface LoadOptions {
   callMs?: number;
   /** Only this tool, instead of all by chance. */
   tool?: string;
+  /** Whether the server asks the client something now and then. */
+  asks?: boolean;
 }
 
 export interface Load {
@@ -25,14 +27,14 @@ const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resol
 
 /** Lets all clients call until it is stopped. */
 export function startLoad(clients: readonly WatchedClient[], options: LoadOptions): Load {
-  const { random, concurrency = 3, pauseMs = 10, callMs = 20_000, tool } = options;
+  const { random, concurrency = 3, pauseMs = 10, callMs = 20_000, tool, asks = true } = options;
   let isOver = false;
 
   async function lane(client: WatchedClient): Promise<void> {
     // Not all at the same moment.
     await wait(random() * pauseMs);
     while (!isOver) {
-      const [name, given] = tool === undefined ? draw(random) : [tool, {}];
+      const [name, given] = tool === undefined ? draw(random, asks) : [tool, {}];
       const outcome: Outcome = await client.call(name, given, callMs);
       await wait(outcome.kind === "result" ? pauseMs : Math.max(pauseMs, AFTER_FAILURE_MS));
     }
@@ -46,12 +48,12 @@ export function startLoad(clients: readonly WatchedClient[], options: LoadOption
   };
 }
 
-function draw(random: () => number): [string, Record<string, unknown>] {
+function draw(random: () => number, asks: boolean): [string, Record<string, unknown>] {
   const dice = random();
   if (dice < 0.45) return ["add", {}];
   if (dice < 0.6) return ["slow", { ms: Math.floor(random() * 400) }];
   if (dice < 0.75) return ["notify", { n: 1 + Math.floor(random() * 5) }];
-  if (dice < 0.85) return ["ask", { what: random() < 0.5 ? "sampling" : "roots" }];
+  if (dice < 0.85 && asks) return ["ask", { what: random() < 0.5 ? "sampling" : "roots" }];
   return ["peek", {}];
 }
 

@@ -11,8 +11,8 @@ const KINDS: readonly Cut[] = ["end", "fin", "rst"];
 
 describe("streams of Streamable HTTP are cut under load, one instance, sessions in memory", () => {
   test.each([
-    ["and the gateway hears of it at once", 0, sized(40, 1000)],
-    ["and the gateway hears of it 250 ms later", 250, sized(20, 200)],
+    ["and the gateway hears of it at once", 0, sized(25, 1000)],
+    ["and the gateway hears of it 250 ms later", 250, sized(12, 200)],
   ])(
     "every call has its one answer and every notification comes once when streams are cut %s",
     async (when, lagMs, cuts) => {

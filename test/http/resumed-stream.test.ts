@@ -39,7 +39,9 @@ it("it begins with its first event, after where the client was", async () => {
   await client.until("\r\n0\r\n\r\n");
   const seen = client.rest();
   expect(seen).toContain("HTTP/1.1 200");
-  expect(seen.indexOf(PRIME)).toBeLessThan(seen.indexOf(`id: s.l.8\nevent: message\ndata: ${MESSAGE}\n\n`));
+  expect(seen.indexOf(PRIME)).toBeLessThan(
+    seen.indexOf(`id: s.l.8\nevent: message\ndata: ${MESSAGE.toString()}\n\n`),
+  );
 });
 
 it("it begins without an event when one is long in coming, and when its client is to come again", async () => {

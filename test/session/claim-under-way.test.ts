@@ -38,7 +38,7 @@ it("another caller's, or another transport's, is still told that there is none",
   const { here, id, first, read } = await open();
   const others = [
     reasonOf(here.elsewhere.expect(id, "bob")),
-    reasonOf(here.elsewhere.expect(id, "alice", "streamable")),
+    reasonOf(here.elsewhere.expect(id, "alice", { transport: "streamable" })),
     reasonOf(here.deliver(id, { ...CALL, id: 8 }, "bob")),
   ];
   await settled();
