@@ -9,6 +9,8 @@ export interface AskOptions {
   countsAll: boolean;
   /** Publishes the message, under the same id each time. */
   publish: (deadlineMs: number) => Promise<Published>;
+  /** Whether the other instance has ended, when nobody listens. Never rejects. */
+  isGone?: (() => Promise<boolean>) | undefined;
   /** What came of it, as soon as that is known. Never rejects. */
   outcome: Promise<RelayOutcome>;
 }
@@ -29,6 +31,7 @@ export async function ask({
   countsAll,
   publish,
   outcome,
+  isGone,
 }: AskOptions): Promise<RelayOutcome> {
   const deadline = performance.now() + deadlineMs;
   const left = (): number => Math.max(0, deadline - performance.now());
@@ -40,6 +43,7 @@ export async function ask({
   let published = await publishOnce();
   for (const pauseMs of retryMs) {
     if (published !== 0 || !countsAll || left() <= pauseMs) break;
+    if ((await isGone?.()) === true) break;
     await within(pauseMs, outcome, undefined);
     triedAt = performance.now();
     published = await publishOnce();

@@ -119,7 +119,7 @@ export async function openChannelRelay(options: ChannelRelayOptions): Promise<Re
     kind,
     address: kind,
     helloMs: options.helloMs,
-    send: async (to, message, deadlineMs) => {
+    send: async (to, message, deadlineMs, isGone) => {
       if (to.address !== kind || closing !== undefined) return { kind: "unreachable" };
       const sealed = sealAsk(key, { from: instanceId, to: to.instanceId, deadlineMs }, message);
       if (sealed.payload.length > MAX_PAYLOAD_BYTES) return { kind: "unreachable" };
@@ -127,7 +127,8 @@ export async function openChannelRelay(options: ChannelRelayOptions): Promise<Re
         asked.set(sealed.id, { to: to.instanceId, settle });
       });
       const publish = (leftMs: number) => channels.publish(channelOf(to.instanceId), sealed, leftMs);
-      return ask({ deadlineMs, retryMs, countsAll, publish, outcome }).finally(() => asked.delete(sealed.id));
+      const parts = { deadlineMs, retryMs, countsAll, publish, outcome, isGone };
+      return ask(parts).finally(() => asked.delete(sealed.id));
     },
     close: () => (closing ??= close()),
   };

@@ -48,8 +48,16 @@ export interface Relay {
   readonly address: string;
   /** How often it is worth asking whether an instance that we depend on still lives, in ms. */
   readonly helloMs: number;
-  /** Resolves within `deadlineMs`, give or take a timer. Never rejects. */
-  send(to: Peer, message: RelayMessage, deadlineMs: number): Promise<RelayOutcome>;
+  /**
+   * Resolves within `deadlineMs`, give or take a timer. Never rejects. Whoever seems not to listen may be about to listen
+   * again and is waited for, unless `isGone` knows that it has ended; that never rejects either.
+   */
+  send(
+    to: Peer,
+    message: RelayMessage,
+    deadlineMs: number,
+    isGone?: () => Promise<boolean>,
+  ): Promise<RelayOutcome>;
   /** Takes nothing more and lets go of connections. Safe to call twice. */
   close(): Promise<void>;
 }

@@ -198,7 +198,8 @@ export class Elsewhere {
     // The first message waits for its server to be started.
     const deadlineMs = record.initialize === undefined ? POST_MS + startMs : POST_MS;
     const sentAt = now();
-    const outcome = await relay.send(peer, { kind: "post", head, bodies: [message] }, deadlineMs);
+    const post = { kind: "post", head, bodies: [message] };
+    const outcome = await relay.send(peer, post, deadlineMs, () => whereabouts.hasEnded(owner.id));
     switch (outcome.kind) {
       case "dead":
         // Who drains has closed its door already, and lets go of its sessions in a moment.

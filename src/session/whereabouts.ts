@@ -64,6 +64,14 @@ export class Whereabouts {
     );
   }
 
+  /** Whether an instance has ended and given its lease back. Never rejects. */
+  hasEnded(instanceId: string): Promise<boolean> {
+    return this.#store.getLease(instanceId).then(
+      (lease) => lease === undefined,
+      () => false,
+    );
+  }
+
   async #lookUp(id: string): Promise<Place | undefined> {
     const record = await this.#store.get(id);
     // A record of ours without a session of ours is what a removal has yet to reach.

@@ -4,19 +4,23 @@ import { digestOf } from "../../src/api-keys.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { Authenticator } from "../../src/http/authenticate.ts";
 import { listen } from "../../src/http/door.ts";
+import { ModernDoor } from "../../src/http/modern-request.ts";
 import { createPostMessage } from "../../src/http/post-message.ts";
 import type { DoorParts } from "../../src/http/routes.ts";
 import { PostTokens } from "../../src/session/post-token.ts";
 import type { SessionRecord } from "../../src/session-store/session-store.ts";
 import { createCluster, type Instance } from "../session/instances.ts";
-import { settled, silent } from "../session/scripted.ts";
+import { onlyServer, settled, silent } from "../session/scripted.ts";
 
 const KEY = "key-of-alice";
 
 /** Posts to an instance over HTTP, and tells the status or the reason. */
-async function postsTo({ sessions, reception, elsewhere, carrier }: Instance) {
+async function postsTo({ upstream, sessions, reception, elsewhere, carrier }: Instance) {
+  const limits = { requestsPerCaller: 1, listensPerCaller: 1, total: 1 };
+  const modern = new ModernDoor({ heartbeatMs: 1000, requestTimeoutMs: 1000, limits, log: silent });
   const route = createPostMessage({
-    ...{ sessions, reception, elsewhere, carrier },
+    ...{ sessions, reception, elsewhere, carrier, modern },
+    servers: onlyServer(upstream),
     tokens: new PostTokens([]),
     authenticator: new Authenticator([{ caller: "alice", digest: digestOf(KEY) }]),
     trustProxy: "off",

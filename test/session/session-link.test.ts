@@ -52,6 +52,7 @@ function openLink({
     makeRoom: () => events.push("makeRoom"),
     mayRestart: () => isReady,
     onMessage: (message) => events.push(message.toString()),
+    onRest: (id) => events.push(`rest ${id}`),
     onAnnouncement: (message) => events.push(`announced ${message.toString()}`),
     onLost: () => events.push("lost"),
     onEnd: (end) => events.push(`end ${end}`),

@@ -214,9 +214,11 @@ describe("a Streamable session of another instance", () => {
     expect(there.reception.findHere(ALICE, back)).toBeUndefined();
     for (const at of [here, there])
       expect(await at.reception.findAnywhere({ ...ALICE, clientId: "x" }, back)).toBeUndefined();
-    expect(await reasonOf(here.elsewhere.expect(id, "alice", "streamable"))).toBe("given");
+    expect(await reasonOf(here.elsewhere.expect(id, "alice", { transport: "streamable" }))).toBe("given");
     expect(await reasonOf(here.elsewhere.expect(id, "alice"))).toBe("session_not_found");
-    expect(await reasonOf(here.elsewhere.expect(sse.id, "alice", "streamable"))).toBe("session_not_found");
+    expect(await reasonOf(here.elsewhere.expect(sse.id, "alice", { transport: "streamable" }))).toBe(
+      "session_not_found",
+    );
   });
 
   it("is claimed by who looks for it when its owner is dead", async () => {
