@@ -35,6 +35,8 @@ export class EventStream implements ClientStream {
     this.res = res;
     // A response that is over has none.
     this.#socket = res.socket;
+    // Its client may have gone while it was looked for.
+    this.#isClosed = res.closed || res.destroyed;
     res.once("close", () => {
       this.#isClosed = true;
       this.events?.onClose(this);

@@ -1,3 +1,4 @@
+import { FAULTS, type Reason } from "../errors.ts";
 import type { SessionEnd, SessionLimits } from "./session-parts.ts";
 
 /** What the bounds of a session are judged by. Times are of its own clock, in ms. */
@@ -21,6 +22,8 @@ export interface Standing {
 
 /** A reader that lags must take at least 32 KiB a second. */
 const SLOW_READER_BYTES_PER_MS = 32;
+/** A client of Streamable HTTP may well have no stream for so long, and be there all the same. */
+export const BETWEEN_POSTS_MS = 60_000;
 /** Silence that makes a moment quiet enough for a stream to be ended. */
 const QUIET_MS = 500;
 
@@ -30,9 +33,17 @@ export function overdue(standing: Standing, limits: SessionLimits, now: number):
   if (!hasBegun && now - openedAt >= limits.firstPostMs) return "no_first_message";
   if (orphanedAt !== undefined && now - orphanedAt >= limits.orphanMs) return "client_gone";
   if (inFlight === 0 && now - activeAt >= limits.idleMs) return "idle";
-  if (blockedSince === undefined) return undefined;
-  const allowed = limits.slowReaderMs + pendingBytes / SLOW_READER_BYTES_PER_MS;
-  return now - blockedSince >= allowed ? "slow_reader" : undefined;
+  return isSlow({ blockedSince, pendingBytes }, limits, now) ? "slow_reader" : undefined;
+}
+
+/** Whether a stream has stood still for longer than any fair reader's would. */
+export function isSlow(
+  { blockedSince, pendingBytes }: Pick<Standing, "blockedSince" | "pendingBytes">,
+  { slowReaderMs }: Pick<SessionLimits, "slowReaderMs">,
+  now: number,
+): boolean {
+  if (blockedSince === undefined) return false;
+  return now - blockedSince >= slowReaderMs + pendingBytes / SLOW_READER_BYTES_PER_MS;
 }
 
 /** Whether the stream is old, and this a good moment to end it. From a fifth before its age on, quiet moments are good. */
@@ -42,3 +53,13 @@ export function isStreamDue(standing: Standing, { streamMaxAgeMs }: SessionLimit
   if (streamMaxAgeMs === 0 || age < streamMaxAgeMs * 0.8 || orphanedAt !== undefined) return false;
   return age >= streamMaxAgeMs || (inFlight === 0 && isQuiet && now - activeAt > QUIET_MS);
 }
+
+const LAST_WORDS: Partial<Record<SessionEnd, Reason>> = {
+  deleted: "session_not_found",
+  made_room: "session_not_found",
+  server_changed: "upstream_exited",
+};
+
+/** What requests in flight are told when a session ends so. Undefined where another owner may answer them, or nobody hears. */
+export const lastWords = (end: SessionEnd): Reason | undefined =>
+  end in FAULTS ? (end as Reason) : LAST_WORDS[end];

@@ -116,9 +116,10 @@ export class Exchange {
     }
   }
 
-  /** Whether this request of the client waits for its answer. */
-  isInFlight(id: string): boolean {
-    return this.#requests.find(id) !== undefined || this.#undecided.some((one) => one.id === id);
+  /** Whether this request of the client waits for its answer, in this lane. */
+  isInFlight(id: string, lane: string): boolean {
+    const one = this.#requests.find(id) ?? this.#undecided.find((undecided) => undecided.id === id);
+    return one?.lane === lane;
   }
 
   /** A fresh link must be told this before the client's first message. */
@@ -161,8 +162,9 @@ export class Exchange {
     return [...undecided, ...this.#requests.takeSentBefore(Infinity)];
   }
 
-  /** Answers all that the client has asked with a fault. */
-  failAll(reason: Reason): void {
+  /** Answers all that the client has asked with a fault, if there is one. */
+  failAll(reason: Reason | undefined): void {
+    if (reason === undefined) return;
     for (const unanswered of this.takeUnanswered()) this.#fail(unanswered, reason);
   }
 
@@ -200,7 +202,7 @@ export class Exchange {
   }
 
   #createLink(): SessionLink {
-    const { upstream, limits, log, now, makeRoom, push, end } = this.#parts;
+    const { upstream, limits, log, now, makeRoom, push, restLane, end } = this.#parts;
     const link: SessionLink = new SessionLink({
       upstream,
       handshake: this.#handshake,
@@ -211,7 +213,7 @@ export class Exchange {
       makeRoom,
       mayRestart: () => this.#requests.isInitialized,
       onMessage: (message) => link === this.#link && this.#receive(message),
-      onRest: (id) => link === this.#link && this.#rest(id),
+      onRest: (id) => link === this.#link && restLane(this.#requests.find(id)?.lane ?? ""),
       onAnnouncement: (message) => push(message, NOTIFICATION),
       onLost: () => link === this.#link && this.#lost(),
       onEnd: (why) => link === this.#link && end(why),
@@ -259,11 +261,6 @@ export class Exchange {
     this.#parts.push(onOneLine(message), envelope, lane);
     // Only a stream could be begun on anew.
     if (isRefused && this.#parts.transport === "streamable") this.#parts.end("client_gone");
-  }
-
-  #rest(id: string): void {
-    const lane = this.#requests.find(id)?.lane;
-    if (lane !== undefined) this.#parts.restLane(lane);
   }
 
   /** An answer to nothing that the client has asked: perhaps the gateway has. */

@@ -34,7 +34,7 @@ export class Lane implements ClientStreamEvents {
     this.id = parts.id;
     this.requestId = parts.requestId;
     this.#parts = parts;
-    this.#outbox = new Outbox(parts);
+    this.#outbox = new Outbox({ ...parts, waitsAside: true });
     this.#streamSince = this.#changedAt = parts.now();
   }
 
@@ -114,6 +114,11 @@ export class Lane implements ClientStreamEvents {
     this.#outbox.tidy(now);
     const isOld = maxAgeMs > 0 && now - this.#streamSince >= maxAgeMs;
     if (isOld) this.restIfResumable(retryMs());
+  }
+
+  /** Ends its stream at once; what that had not taken waits for the next. */
+  cutStream(): void {
+    this.#outbox.stream?.cut();
   }
 
   /** Ends the stream for the client to go on with another, when it can. */

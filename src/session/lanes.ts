@@ -1,3 +1,4 @@
+import { isSlow } from "./bounds.ts";
 import type { ClientStream } from "./client-stream.ts";
 import { requestIdOf } from "./lane-id.ts";
 import { Lane, type LaneParts } from "./lane.ts";
@@ -8,10 +9,16 @@ export interface LanesParts extends Pick<LaneParts, "backlog" | "numbers" | "now
   orphanMs: number;
   /** Age at which a stream is ended for its client to go on with another, in ms. 0: never. */
   streamMaxAgeMs: number;
+  /** As in `SessionLimits`. */
+  slowReaderMs: number;
+  /** Above so many bytes that clients have not read, the stream with most of them is cut; of those without, half as many wait. */
+  outboxMaxBytes: number;
   retryMs: () => number;
   onTaken(lane: string, sent: Sent): void;
   /** A lane's stream is over. */
   onStreamEnd(): void;
+  /** A lane's stream is over, nobody can go on with it, and the client has not had the answer. */
+  onUnheard(lane: string): void;
   /** Nobody will ask for these messages any more. */
   onLost(lane: string, sent: readonly Sent[]): void;
 }
@@ -38,20 +45,6 @@ export class Lanes {
   get hasStreams(): boolean {
     for (const lane of this.#byId.values()) if (lane.hasStream) return true;
     return false;
-  }
-
-  /** When the first of the streams that stand still stopped taking messages. */
-  get blockedSince(): number | undefined {
-    let first: number | undefined;
-    for (const { blockedSince } of this.#byId.values())
-      if (blockedSince !== undefined && blockedSince < (first ?? Infinity)) first = blockedSince;
-    return first;
-  }
-
-  get pendingBytes(): number {
-    let sum = 0;
-    for (const { pendingBytes } of this.#byId.values()) sum += pendingBytes;
-    return sum;
   }
 
   find(id: string): Lane | undefined {
@@ -113,9 +106,33 @@ export class Lanes {
     for (const lane of this.#byId.values()) {
       const waitMs = lane.isDone ? Math.min(KEPT_MS, orphanMs) : orphanMs;
       if (!lane.hasStream && now - lane.changedAt >= waitMs) this.#forget(lane);
+      else if (isSlow(lane, this.#parts, now)) lane.cutStream();
       else lane.beat(now, streamMaxAgeMs, retryMs);
     }
     this.#makeRoom(now);
+    this.bound();
+  }
+
+  /** Cuts the streams that hold most while clients have read too little, and forgets the oldest of what nobody comes for. */
+  bound(): void {
+    const { outboxMaxBytes } = this.#parts;
+    const unread = [...this.#byId.values()].filter(({ pendingBytes }) => pendingBytes > 0);
+    const heard = unread.filter(({ hasStream }) => hasStream);
+    heard.sort((one, other) => other.pendingBytes - one.pendingBytes);
+    let bytes = sumOf(heard);
+    for (const lane of heard) {
+      if (bytes <= outboxMaxBytes) break;
+      bytes -= lane.pendingBytes;
+      lane.cutStream();
+    }
+    const left = unread.filter(({ hasStream }) => !hasStream);
+    left.sort((one, other) => one.changedAt - other.changedAt);
+    bytes = sumOf(left);
+    for (const lane of left.slice(0, -1)) {
+      if (bytes <= outboxMaxBytes / 2) break;
+      bytes -= lane.pendingBytes;
+      this.#forget(lane);
+    }
   }
 
   ping(): void {
@@ -139,6 +156,8 @@ export class Lanes {
   }
 
   #streamEnded(lane: Lane): void {
+    const isUnheard = lane.isSpent && !(lane.isDone && lane.untaken.length === 0);
+    if (isUnheard) this.#parts.onUnheard(lane.id);
     if (lane.isSpent) this.#forget(lane);
     else if (lane.isDone) this.#keep(lane);
     this.#parts.onStreamEnd();
@@ -176,3 +195,6 @@ export class Lanes {
     lane.drop();
   }
 }
+
+const sumOf = (lanes: readonly Lane[]): number =>
+  lanes.reduce((sum, { pendingBytes }) => sum + pendingBytes, 0);

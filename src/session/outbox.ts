@@ -5,6 +5,8 @@ import type { ClientStream } from "./client-stream.ts";
 export interface OutboxParts {
   /** Counts what waits, here and in the client's other outboxes. */
   backlog: Backlog;
+  /** What waits while there is no stream is not in the backlog: its owner bounds it otherwise. */
+  waitsAside?: boolean;
   /** The sequence number that was given last, by any of them. */
   numbers: { last: number };
   /** Monotonic time in ms. */
@@ -42,6 +44,8 @@ export class Outbox {
   #taken = 0;
   #written = 0;
   #waitingBytes = 0;
+  /** Those of them that are in the backlog. */
+  #countedBytes = 0;
   #keptBytes = 0;
   #isEnding = false;
   #blockedSince: number | undefined;
@@ -105,6 +109,7 @@ export class Outbox {
     this.#head = this.#taken = this.#written = this.#keptBytes = 0;
     this.#wait(rest.reduce((sum, sent) => sum + sent.message.length, 0) - this.#waitingBytes);
     this.#stream = stream;
+    this.#count();
     this.#isEnding = false;
     this.resume();
   }
@@ -120,6 +125,7 @@ export class Outbox {
       this.#written -= 1;
       this.#wait((this.#entries[this.#written] as Sent).message.length);
     }
+    this.#count();
     this.#parts.backlog.judge();
   }
 
@@ -143,9 +149,32 @@ export class Outbox {
     if (goesOut) this.#write(sent);
     else {
       this.#waitingBytes += message.length;
-      backlog.add(message.length);
+      if (this.#isCounted) {
+        this.#countedBytes += message.length;
+        backlog.add(message.length);
+      }
     }
     return sent.sequence;
+  }
+
+  /**
+   * Forgets of what waits for a stream as much as is too much: the oldest notifications first, then anything. Answers
+   * what was forgotten.
+   */
+  trim(maxBytes: number): Sent[] {
+    const lost: Sent[] = [];
+    for (const isSpared of [true, false]) {
+      for (let at = this.#written; at < this.#entries.length && this.#waitingBytes > maxBytes;) {
+        const sent = this.#entries[at] as Sent;
+        if (isSpared && sent.kind !== "notification") at += 1;
+        else {
+          this.#entries.splice(at, 1);
+          this.#wait(-sent.message.length);
+          lost.push(sent);
+        }
+      }
+    }
+    return lost;
   }
 
   /** The stream's socket took one message. */
@@ -210,9 +239,19 @@ export class Outbox {
     this.#parts.backlog.judge();
   }
 
+  get #isCounted(): boolean {
+    return this.#parts.waitsAside !== true || this.#stream !== undefined;
+  }
+
   #wait(bytes: number): void {
     this.#waitingBytes += bytes;
-    this.#parts.backlog.change(bytes);
+    this.#count();
+  }
+
+  #count(): void {
+    const counted = this.#isCounted ? this.#waitingBytes : 0;
+    this.#parts.backlog.change(counted - this.#countedBytes);
+    this.#countedBytes = counted;
   }
 
   #canWrite(): boolean {

@@ -1,14 +1,11 @@
-import { FAULTS, GatewayError, type Reason } from "../errors.ts";
+import { GatewayError } from "../errors.ts";
 import type { Envelope } from "../protocol/json-rpc.ts";
-import { isStreamDue, overdue, type Standing } from "./bounds.ts";
+import { BETWEEN_POSTS_MS, isStreamDue, lastWords, overdue, type Standing } from "./bounds.ts";
 import type { ClientStream } from "./client-stream.ts";
 import { Exchange } from "./exchange.ts";
 import type { Told } from "./handshake.ts";
 import type { Inheritance, SessionEnd, SessionParts } from "./session-parts.ts";
 import { firstOf, Streams } from "./streams.ts";
-
-/** A client of Streamable HTTP may well have no stream for so long, and be there all the same. */
-const BETWEEN_POSTS_MS = 60_000;
 
 /** Where the answer to one request of a Streamable client goes: its POST's own stream, and the lane that it begins. */
 export interface Reply {
@@ -33,6 +30,8 @@ export class Session {
   /** Another stream was attached, and its client has not spoken since. */
   #hasReturned = false;
   #orphanedAt: number | undefined;
+  /** The lane of the request that opened it. */
+  #firstLane: string | undefined;
   #activeAt: number;
   /** When the client last posted. */
   #heardAt: number;
@@ -51,6 +50,8 @@ export class Session {
       onRoom: () => this.#exchange.resume(),
       onOverflow: () => this.close("slow_reader"),
       onOwnEnd: () => this.#ownStreamEnded(),
+      // Who has not had the answer to its initialize does not know the session's name.
+      onUnheard: (lane) => lane === this.#firstLane && this.close("client_gone"),
       onNone: () => this.#isStreamable && (this.#orphanedAt = parts.now()),
       isAsked: (id) => this.#exchange.isAsked(id),
     });
@@ -165,7 +166,7 @@ export class Session {
    */
   resumeLane(id: string, stream: ClientStream, after: number): void {
     this.#orphanedAt = undefined;
-    this.#streams.resumeLane(id, stream, after, (one) => this.#exchange.isInFlight(one));
+    this.#streams.resumeLane(id, stream, after, (one, lane) => this.#exchange.isInFlight(one, lane));
   }
 
   /** A fresh link must be told this before the client's first message. */
@@ -227,7 +228,7 @@ export class Session {
   close(end: SessionEnd, retryMs?: number): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    if (end in FAULTS) this.#exchange.failAll(end as Reason);
+    this.#exchange.failAll(lastWords(end));
     this.#streams.close(end === "slow_reader" ? "cut" : "end", retryMs);
     this.#parts.journal?.end(end === "released");
     this.#parts.onEnd(this, end, this.#exchange.close());
@@ -260,6 +261,7 @@ export class Session {
 
   #deliverInLane(message: Buffer, envelope: Envelope, { lane, stream }: Reply): Promise<void> | undefined {
     this.#orphanedAt = undefined;
+    if (envelope.method === "initialize") this.#firstLane = lane;
     this.#streams.openLane(lane, envelope.id as string, stream);
     const drop = (error: unknown): never => {
       this.#streams.dropLane(lane);

@@ -7,13 +7,15 @@ import type { SessionJournal } from "./journal.ts";
 import { requestIdOf } from "./lane-id.ts";
 import { Lanes } from "./lanes.ts";
 import { Outbox, type Sendable } from "./outbox.ts";
+import type { SessionRecord } from "../session-store/session-store.ts";
 import type { Inheritance, SessionLimits } from "./session-parts.ts";
 
 export interface StreamsParts extends Pick<BacklogParts, "onFull" | "onRoom" | "onOverflow"> {
   limits: Pick<
     SessionLimits,
-    "outboxPauseBytes" | "outboxMaxBytes" | "heartbeatMs" | "orphanMs" | "streamMaxAgeMs"
+    "outboxPauseBytes" | "outboxMaxBytes" | "heartbeatMs" | "orphanMs" | "streamMaxAgeMs" | "slowReaderMs"
   >;
+  transport: SessionRecord["transport"];
   /** Sequence number of the last message that an earlier owner of the session may have sent. */
   startsAfter: number;
   journal: SessionJournal | undefined;
@@ -23,12 +25,16 @@ export interface StreamsParts extends Pick<BacklogParts, "onFull" | "onRoom" | "
   retryMs: () => number;
   /** The client's own stream is over. */
   onOwnEnd(stream: ClientStream): void;
+  /** As in `LanesParts`. */
+  onUnheard(lane: string): void;
   /** The last of all streams is over, of a client that may do without. */
   onNone(): void;
   /** Whether this request of the server waits for an answer. */
   isAsked(id: string): boolean;
 }
 
+/** What lanes hold is bounded at once when so much comes, and once a second else. */
+const LARGE_BYTES = 16 * 1024;
 /** Sequence numbers of one epoch; those of the next owner are larger. */
 const EPOCH_SEQUENCES = 1e9;
 
@@ -58,7 +64,7 @@ export class Streams implements ClientStreamEvents {
     const { outboxPauseBytes: pauseBytes, outboxMaxBytes: maxBytes } = limits;
     const backlog = new Backlog({ pauseBytes, maxBytes, onFull, onRoom, onOverflow });
     const numbers = { last: parts.startsAfter };
-    this.#outbox = new Outbox({ backlog, numbers, now });
+    this.#outbox = new Outbox({ backlog, numbers, now, waitsAside: parts.transport === "streamable" });
     this.#lanes = new Lanes({
       ...limits,
       backlog,
@@ -68,6 +74,7 @@ export class Streams implements ClientStreamEvents {
       onTaken: (lane, { sequence }) => journal?.dropped(sequence, lane),
       onLost: (lane, lost) => lost.forEach(({ sequence }) => journal?.dropped(sequence, lane)),
       onStreamEnd: () => this.judgeNone(),
+      onUnheard: (lane) => parts.onUnheard(lane),
     });
   }
 
@@ -90,15 +97,14 @@ export class Streams implements ClientStreamEvents {
     return this.#outbox.takenUpTo;
   }
 
-  /** Since when the client takes nothing of what is written to one of its streams, while it does not. */
+  /** Since when the client takes nothing of what is written to its own stream, while it does not. */
   get blockedSince(): number | undefined {
-    const [own, lanes] = [this.#outbox.blockedSince, this.#lanes.blockedSince];
-    return own === undefined ? lanes : Math.min(own, lanes ?? Infinity);
+    return this.#outbox.blockedSince;
   }
 
-  /** Bytes that the client has not taken. */
+  /** Bytes that the client has not taken of what is for its own stream. */
   get pendingBytes(): number {
-    return this.#outbox.pendingBytes + this.#lanes.pendingBytes;
+    return this.#outbox.pendingBytes;
   }
 
   /** Messages that no socket has taken, with the lanes that they wait in. */
@@ -141,16 +147,16 @@ export class Streams implements ClientStreamEvents {
     return this.#lanes.find(id)?.isOverAfter(after) === true;
   }
 
-  /** As `Session.resumeLane`; `isInFlight` tells whether its request still waits for its answer. */
+  /** As `Session.resumeLane`; `isInFlight` tells whether its request still waits for its answer, in this lane. */
   resumeLane(
     id: string,
     stream: ClientStream,
     after: number,
-    isInFlight: (requestId: string) => boolean,
+    isInFlight: (requestId: string, lane: string) => boolean,
   ): void {
     const known = this.#lanes.find(id);
     const lane = known ?? this.#lanes.open(id, requestIdOf(id) ?? "null");
-    if (known === undefined && !isInFlight(lane.requestId)) {
+    if (known === undefined && !isInFlight(lane.requestId, id)) {
       const { rpcCode, message } = FAULTS.answer_lost;
       const lost = errorResponse(lane.requestId, rpcCode, message, "answer_lost");
       lane.push(lost, { kind: "response", id: lane.requestId });
@@ -179,8 +185,15 @@ export class Streams implements ClientStreamEvents {
     const lane = laneId === undefined ? undefined : this.#lanes.find(laneId);
     // Nobody came for this answer in time, and on another stream nobody would look for it.
     if (lane === undefined && laneId !== undefined && sendable.kind === "response") return;
+    const { journal, transport, limits } = this.#parts;
     const sequence = (lane ?? this.#outbox).push(message, sendable);
-    this.#parts.journal?.kept(sequence, message, lane?.id);
+    journal?.kept(sequence, message, lane?.id);
+    if (lane !== undefined) {
+      if (message.length > LARGE_BYTES) this.#lanes.bound();
+    } else if (transport === "streamable" && this.own === undefined) {
+      // Many clients never listen, and what nobody hears must not stop what they ask for.
+      for (const lost of this.#outbox.trim(limits.outboxPauseBytes)) journal?.dropped(lost.sequence);
+    }
   }
 
   /** What an earlier owner of the session could not send. */

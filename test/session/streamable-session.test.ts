@@ -246,30 +246,105 @@ describe("a Streamable session", () => {
     expect([stream.end_, stream.written.length]).toEqual(["open", 0]);
   });
 
-  it("is ended as a slow reader's when one of its streams stands still for too long", async () => {
-    const { ask, say, session, clock, ends } = await open({ slowReaderMs: 1000 });
-    const { stream } = await ask(tool(1, "p"));
+  it("goes on when one of its streams stands still for too long: that one is cut", async () => {
+    const { ask, say, answer, session, clock, ends } = await open({ slowReaderMs: 1000 });
+    const { stream, lane } = await ask(tool(1, "p"));
     stream.keepsUp = false;
     say(progress("p"));
     clock.now += 1001;
     session.beat(clock.now);
-    expect(ends).toEqual(["slow_reader"]);
-    expect(stream.end_).toBe("cut");
+    expect([stream.end_, ends]).toEqual(["cut", []]);
+    stream.close();
+    answer(1);
+    const next = new ScriptedStream();
+    session.resumeLane(lane, next, 0);
+    expect(next.messages).toMatchObject([{ method: "notifications/progress" }, { id: 1 }]);
   });
 
-  it("LIM-15 counts what waits in all of its streams together", async () => {
-    const { ask, say, ends } = await open({ outboxMaxBytes: 3000, inFlight: 10 });
-    const lanes = [await ask(tool(1, 1)), await ask(tool(2, 2)), await ask(tool(3, 3))];
-    for (const { stream } of lanes) stream.close();
-    const big = (token: number) => ({
-      ...progress(token),
-      params: { progressToken: token, x: "x".repeat(1000) },
-    });
-    say(big(1));
-    say(big(2));
-    expect(ends).toEqual([]);
-    say(big(3));
+  it("is ended as a slow reader's when its client's own stream stands still for too long", async () => {
+    const { attach, say, session, clock, ends } = await open({ slowReaderMs: 1000 });
+    attach().keepsUp = false;
+    say({ jsonrpc: "2.0", method: "notifications/tools/list_changed" });
+    clock.now += 1001;
+    session.beat(clock.now);
     expect(ends).toEqual(["slow_reader"]);
+  });
+
+  it("LIM-15 cuts the stream with most unread bytes when they are too many in all", async () => {
+    const { ask, say, ends } = await open({ outboxMaxBytes: 40_000, inFlight: 10 });
+    const [small, large, third] = [await ask(tool(1)), await ask(tool(2)), await ask(tool(3))];
+    small.stream.pendingBytes = 9000;
+    large.stream.pendingBytes = 30_000;
+    say({ jsonrpc: "2.0", id: 3, result: { text: "x".repeat(20_000) } });
+    expect([small.stream.end_, large.stream.end_, third.stream.end_]).toEqual(["open", "open", "ended"]);
+    const fourth = await ask(tool(4));
+    fourth.stream.pendingBytes = 10_000;
+    say({ jsonrpc: "2.0", id: 4, result: { text: "x".repeat(20_000) } });
+    expect([small.stream.end_, large.stream.end_, fourth.stream.end_]).toEqual(["open", "cut", "ended"]);
+    expect(ends).toEqual([]);
+  });
+
+  it("LIM-15 keeps of the answers that nobody comes for only so many bytes, the latest", async () => {
+    const { ask, say, session, ends } = await open({ outboxMaxBytes: 60_000, inFlight: 10 });
+    const lanes = [await ask(tool(1)), await ask(tool(2)), await ask(tool(3))];
+    for (const { stream } of lanes) stream.close();
+    for (const id of [1, 2, 3]) say({ jsonrpc: "2.0", id, result: { text: "x".repeat(20_000) } });
+    expect(ends).toEqual([]);
+    const again = lanes.map(({ lane }) => {
+      const stream = new ScriptedStream();
+      session.resumeLane(lane, stream, 0);
+      return stream.messages[0]?.error?.data.reason ?? "answered";
+    });
+    expect(again).toEqual(["answer_lost", "answer_lost", "answered"]);
+  });
+
+  it("is not held up by what nobody hears: the oldest of it is forgotten, questions last", async () => {
+    const { say, ask, answer, attach, link } = await open({ outboxPauseBytes: 2000 });
+    say({ jsonrpc: "2.0", id: "q", method: "roots/list" });
+    for (let n = 0; n < 100; n += 1)
+      say({ jsonrpc: "2.0", method: "notifications/resources/updated", params: { uri: `demo://${n}` } });
+    expect(link().isPaused).toBe(false);
+    const { stream } = await ask(tool(1));
+    answer(1);
+    expect(stream.messages).toMatchObject([{ id: 1 }]);
+    const [first, ...rest] = attach().messages;
+    expect(first).toMatchObject({ id: "q" });
+    expect(rest.at(-1)?.params).toEqual({ uri: "demo://99" });
+    expect(rest.length).toBeGreaterThan(10);
+    expect(rest.length).toBeLessThan(40);
+  });
+
+  it("whose client has not had the answer to its initialize is over: nobody knows its name", async () => {
+    const opened = openSession({ transport: "streamable", limits: DURABLE });
+    opened.stream.close();
+    const stream = new ScriptedStream();
+    stream.canResume = false;
+    const bytes = Buffer.from('{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}');
+    await opened.session.deliver(bytes, scanMessage(bytes) as Envelope, { lane: laneId("a", "1"), stream });
+    stream.close();
+    expect(opened.ends).toEqual(["client_gone"]);
+  });
+
+  it("that is deleted, or whose server was changed, answers what is in flight", async () => {
+    for (const [end, reason] of [
+      ["deleted", "session_not_found"],
+      ["server_changed", "upstream_exited"],
+    ] as const) {
+      const { ask, session } = await open();
+      const { stream } = await ask(tool(1));
+      session.close(end);
+      expect(stream.messages).toMatchObject([{ id: 1, error: { data: { reason } } }]);
+      expect(stream.end_).toBe("ended");
+    }
+  });
+
+  it("answers at once who asks for a running request under a lane that is not its own", async () => {
+    const { ask, session } = await open();
+    await ask(tool(1));
+    const stream = new ScriptedStream();
+    session.resumeLane(laneId("forged", "1"), stream, 0);
+    expect(stream.messages).toMatchObject([{ id: 1, error: { data: { reason: "answer_lost" } } }]);
+    expect(stream.end_).toBe("ended");
   });
 
   it("bequeaths what waits in its lanes, and the next owner goes on with them", async () => {
