@@ -51,7 +51,8 @@ export function createServerParts(config: ServerConfig, options: ServerPartsOpti
   const legacy = legacyFront(lend(direct), lend(stateless), { log });
   const modern = modernFront(lend(stateless), lend(direct), {
     answersDiscovery: config.discovery === "translate",
-    maxLinks: config.maxChildren,
+    // The other half is for sessions, which no call that waits for its client can keep out.
+    maxLinks: Math.max(1, Math.floor(config.maxChildren / 2)),
     idleMs: config.idleSeconds * 1000,
     startMs: config.startSeconds * 1000,
     log,

@@ -50,6 +50,8 @@ export class ModernDoor {
       if (this.#isDraining) throw new GatewayError("draining");
       // Here who wants to cancel disconnects. An id in a notification could be anybody's.
       if (envelope.method === "notifications/cancelled") return acceptNotification(res);
+      // A server that is reached through a session of another era would take it for the beginning of one.
+      if (envelope.method === "initialize") throw new GatewayError("upstream_cannot");
       // Behind another answer on its connection a stream would wait unseen, and so would its end.
       if (res.socket === null) throw new GatewayError("bad_request");
       const leave = this.#inFlight.enter(

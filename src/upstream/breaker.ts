@@ -1,5 +1,6 @@
 import { GatewayError, type Reason } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { scanMessage } from "../protocol/json-rpc.ts";
 import type { LinkEnd, LinkEvents, Upstream } from "./upstream.ts";
 
 export interface BreakerOptions {
@@ -13,7 +14,7 @@ export interface BreakerOptions {
 }
 
 const MAX_REST_MS = 600_000;
-/** A server that ends sooner after its start, or before it has said anything, has not really started. */
+/** A server that has answered nothing and ends sooner after its start, or before it has said anything, has not really started. */
 const YOUNG_MS = 1000;
 
 const FAILED_STARTS: ReadonlySet<Reason> = new Set(["upstream_start_failed", "upstream_unreachable"]);
@@ -87,6 +88,7 @@ export function breakUpstream(inner: Upstream, options: BreakerOptions): Upstrea
     let hasSpoken = false;
     let timer: NodeJS.Timeout | undefined;
     let isJudged = false;
+    const isOld = (): boolean => openedAt !== undefined && now() - openedAt >= YOUNG_MS;
     const judge = (verdict: (ticket: Ticket) => void): void => {
       if (isJudged) return;
       isJudged = verdict !== undecided;
@@ -98,16 +100,14 @@ export function breakUpstream(inner: Upstream, options: BreakerOptions): Upstrea
         timer = setTimeout(() => judge(hasSpoken ? succeeded : undecided), YOUNG_MS).unref();
       },
       onMessage(message) {
-        if (!hasSpoken) {
-          hasSpoken = true;
-          if (openedAt !== undefined && now() - openedAt >= YOUNG_MS) judge(succeeded);
-        }
+        hasSpoken = true;
+        // What crashes after an answer may have been crashed by its one client: that says nothing to the others.
+        if (!isJudged && (isOld() || isAnswer(message))) judge(succeeded);
         events.onMessage(message);
       },
       onEnd(end: LinkEnd) {
         clearTimeout(timer);
-        const isYoung = openedAt === undefined || now() - openedAt < YOUNG_MS;
-        if (end === "upstream_exited" && (isYoung || !hasSpoken)) judge(failed);
+        if (end === "upstream_exited" && !(isOld() && hasSpoken)) judge(failed);
         else judge(hasSpoken ? succeeded : undecided);
         events.onEnd(end);
       },
@@ -139,4 +139,9 @@ export function breakUpstream(inner: Upstream, options: BreakerOptions): Upstrea
       await inner.close();
     },
   };
+}
+
+function isAnswer(message: Buffer): boolean {
+  const envelope = scanMessage(message);
+  return typeof envelope !== "string" && envelope.kind === "response";
 }

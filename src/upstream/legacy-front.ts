@@ -1,28 +1,26 @@
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { type Envelope, scanMessage } from "../protocol/json-rpc.ts";
+import { scanMessage } from "../protocol/json-rpc.ts";
+import { EraMemory } from "./legacy-memory.ts";
+import { isOfEra, isOfKnownVersion, mayBeOfEra } from "./legacy-refusal.ts";
 import { LegacyTalk } from "./legacy-talk.ts";
-import { valueOf } from "./modern-members.ts";
-import { INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_VERSION } from "./modern-terms.ts";
 import type { Link, LinkEnd, LinkEvents, Upstream } from "./upstream.ts";
 
 export interface LegacyFrontOptions {
   log: Log;
 }
 
-/** What servers that know no `initialize` answer to it; the SDK's says that the version is not supported. */
-const REFUSALS = [UNSUPPORTED_VERSION, METHOD_NOT_FOUND, INVALID_PARAMS];
-
 /**
  * What a session of a version with `initialize` gets: the server itself, or, when that speaks only 2026-07-28, a
- * translation. Which of the two it is shows at the first `initialize`, and is remembered.
+ * translation. Which of the two it is shows at the first `initialize`. It is remembered for a while where the server
+ * would refuse every other one too.
  *
  * @param direct links for sessions.
  * @param stateless links for single requests of the 2026-07-28 era, to the same server.
  */
 export function legacyFront(direct: Upstream, stateless: Upstream, { log }: LegacyFrontOptions): Upstream {
   const links = new Set<FrontLink>();
-  const memory = { isModern: false };
+  const memory = new EraMemory();
   let closed = false;
   return {
     name: direct.name,
@@ -51,7 +49,7 @@ export function legacyFront(direct: Upstream, stateless: Upstream, { log }: Lega
 interface FrontParts {
   direct: Upstream;
   stateless: Upstream;
-  memory: { isModern: boolean };
+  memory: EraMemory;
   events: LinkEvents;
   log: Log;
   onGone(): void;
@@ -157,7 +155,7 @@ class FrontLink implements Link {
     const envelope = scanMessage(message);
     if (typeof envelope === "string" || envelope.id !== this.#initialize.id || envelope.kind !== "response")
       return this.#give(message);
-    if (refusesEra(envelope, message)) {
+    if (envelope.failed && mayBeOfEra(message)) {
       void this.#tryInstead(this.#initialize.message, message);
     } else {
       this.#isNew = false;
@@ -167,7 +165,7 @@ class FrontLink implements Link {
 
   /** The server has answered this `initialize` with a refusal: the client gets it only if there is no other way. */
   async #tryInstead(initialize: Buffer, refusal: Buffer): Promise<void> {
-    if (await this.#try(initialize)) return;
+    if (await this.#try(initialize, isOfEra(refusal, initialize))) return;
     this.#give(refusal);
     if (this.#directEnd !== undefined) this.#end(this.#directEnd);
   }
@@ -176,11 +174,16 @@ class FrontLink implements Link {
   async #tryAfter(error: unknown, initialize: Buffer): Promise<void> {
     const { reason } = error instanceof GatewayError ? error : {};
     if (reason !== "upstream_era" && reason !== "upstream_unreachable") throw error;
-    if (!(await this.#try(initialize))) throw error;
+    const isSure = reason === "upstream_era" && isOfKnownVersion(initialize);
+    if (!(await this.#try(initialize, isSure))) throw error;
   }
 
-  /** Whether the server answers in the other era. Then the client has its answer. */
-  async #try(initialize: Buffer): Promise<boolean> {
+  /**
+   * Whether the server answers in the other era. Then the client has its answer.
+   *
+   * @param isSure whether others would be refused too. One odd client must not choose the era of all.
+   */
+  async #try(initialize: Buffer, isSure: boolean): Promise<boolean> {
     const { memory, log } = this.#parts;
     const talk = this.#newTalk();
     this.#trial = talk;
@@ -194,8 +197,8 @@ class FrontLink implements Link {
       return false;
     }
     if (!memory.isModern)
-      log.info({ event: "era_translated" }, "The server speaks only 2026-07-28: translating");
-    memory.isModern = true;
+      log.info({ event: "era_translated" }, "The server refuses sessions: translating into 2026-07-28");
+    if (isSure) memory.remember();
     this.#talk = talk;
     this.#isNew = false;
     this.#give(answer);
@@ -211,7 +214,7 @@ class FrontLink implements Link {
       this.#isNew = false;
       return this.#give(answer);
     }
-    this.#parts.memory.isModern = false;
+    this.#parts.memory.forget();
     this.#talk = undefined;
     await talk.close();
     await this.#openDirect(this.#gone.signal);
@@ -233,8 +236,4 @@ class FrontLink implements Link {
     this.#parts.onGone();
     this.#parts.events.onEnd(end);
   }
-}
-
-function refusesEra({ failed }: Envelope, message: Buffer): boolean {
-  return failed && REFUSALS.includes(valueOf(message, ["error", "code"]) as number);
 }

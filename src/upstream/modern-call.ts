@@ -125,8 +125,12 @@ export class ModernCall {
     if (this.#stream === stream) await this.#cancel("The client has gone.");
   }
 
-  expire(): void {
-    void this.#cancel("The client did not come back.");
+  async expire(): Promise<void> {
+    await this.#cancel("The client did not come back.");
+  }
+
+  get session(): ModernSession {
+    return this.#parts.session;
   }
 
   async #cancel(why: string): Promise<void> {

@@ -9,7 +9,10 @@ import type { Upstream } from "./upstream.ts";
 export interface ModernFrontOptions {
   /** Whether who asks which versions the server speaks is told of this one; else it is left to begin a session. */
   answersDiscovery: boolean;
-  /** How many initialised links there may be to a server that needs them, those included that wait for a client's input. */
+  /**
+   * How many initialised links there may be to a server that needs them, those included that wait for a client's input.
+   * One caller may hold half of them.
+   */
   maxLinks: number;
   /** Such a link is closed when it was not used for so long, in ms. 0 means never. */
   idleMs: number;
@@ -35,8 +38,8 @@ export interface ModernFront extends Upstream {
  */
 export function modernFront(stateless: Upstream, direct: Upstream, options: ModernFrontOptions): ModernFront {
   const { answersDiscovery, maxLinks, idleMs, startMs = 60_000, parkMs = 300_000, log } = options;
-  const pool = new ModernPool({ direct, maxLinks, idleMs, startMs, log });
   const parked = new Parked<ModernCall>(parkMs);
+  const pool = new ModernPool({ direct, parked, maxLinks, idleMs, startMs, log });
   const links = new Set<ModernLink>();
   let closed = false;
   const upstreamOf = (caller: string): Omit<Upstream, "close"> => ({

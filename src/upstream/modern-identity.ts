@@ -3,6 +3,7 @@ import { META, TASKS_EXTENSION } from "./modern-terms.ts";
 
 /** Who makes a request of the 2026-07-28 era and what it can, as `initialize` says it. */
 export interface Identity {
+  readonly caller: string;
   /** Equal for equal clients of one caller. */
   readonly key: string;
   /** JSON text of the params of `initialize`, without the version. */
@@ -22,6 +23,7 @@ export function identityOf(request: Buffer, caller: string): Identity {
   // A server would refuse to be initialised by one without a name.
   const clientInfo = hasName(JSON.parse(named)) ? named : UNNAMED;
   return {
+    caller,
     key: canonical([caller, capabilities, JSON.parse(clientInfo)]),
     params: { capabilities: isObject(parsed) ? (text ?? "{}") : "{}", clientInfo },
     capabilities,

@@ -2,8 +2,8 @@ import { randomBytes } from "node:crypto";
 
 /** A call that waits for its client to come back with input. */
 export interface Waiting {
-  /** The client did not come back in time. */
-  expire(): void;
+  /** The client did not come back in time, or its link is needed. Resolves when the link is closed. */
+  expire(): Promise<void>;
 }
 
 /** More than there can be links, in any sensible setting: a call whose link has ended waits on without one. */
@@ -21,9 +21,9 @@ export class Parked<T extends Waiting> {
 
   /** The state under which the call will be found again, once. */
   add(call: T): string {
-    if (this.#calls.size >= MAX_PARKED) this.#expire(this.#calls.keys().next().value as string);
+    if (this.#calls.size >= MAX_PARKED) void this.#expire(this.#calls.keys().next().value as string);
     const state = randomBytes(32).toString("base64url");
-    const timer = setTimeout(() => this.#expire(state), this.#parkMs).unref();
+    const timer = setTimeout(() => void this.#expire(state), this.#parkMs).unref();
     this.#calls.set(state, { call, timer });
     return state;
   }
@@ -37,15 +37,31 @@ export class Parked<T extends Waiting> {
     return parked.call;
   }
 
+  /**
+   * Gives up the oldest of the heaviest calls, unless each weighs 0. Resolves when its link is closed, undefined when
+   * there was none.
+   */
+  giveUp(weigh: (call: T) => number): Promise<void> | undefined {
+    let heaviest: string | undefined;
+    let most = 0;
+    for (const [state, { call }] of this.#calls) {
+      const weight = weigh(call);
+      if (weight <= most) continue;
+      heaviest = state;
+      most = weight;
+    }
+    return heaviest === undefined ? undefined : this.#expire(heaviest);
+  }
+
   close(): void {
     for (const { timer } of this.#calls.values()) clearTimeout(timer);
     this.#calls.clear();
   }
 
-  #expire(state: string): void {
+  async #expire(state: string): Promise<void> {
     const parked = this.#calls.get(state);
     clearTimeout(parked?.timer);
     this.#calls.delete(state);
-    parked?.call.expire();
+    await parked?.call.expire();
   }
 }

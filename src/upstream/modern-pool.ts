@@ -1,12 +1,15 @@
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Identity } from "./modern-identity.ts";
+import type { Parked, Waiting } from "./modern-parked.ts";
 import { type Introduction, ModernSession } from "./modern-session.ts";
 import type { Upstream } from "./upstream.ts";
 
 export interface PoolOptions {
   direct: Upstream;
-  /** How many links there may be, idle ones included. */
+  /** Calls that wait for their clients, each on its link. */
+  parked: Pick<Parked<Waiting & { readonly session: ModernSession }>, "giveUp">;
+  /** How many links there may be, idle ones included. One caller may hold half of them, at least one. */
   maxLinks: number;
   /** A link that was idle for so long is closed, in ms. 0 means never. */
   idleMs: number;
@@ -30,7 +33,10 @@ export class ModernPool {
     this.#options = options;
   }
 
-  /** A link that is this caller's until it is given back or dropped. Rejects with `upstream_queue_full` when all are in use. */
+  /**
+   * A link that is this caller's until it is given back or dropped. Rejects with `upstream_queue_full` when all are in
+   * use, or all that one caller may have.
+   */
   async take(identity: Identity, signal: AbortSignal): Promise<ModernSession> {
     if (this.#isClosed) throw new GatewayError("upstream_start_failed");
     const idle = [...this.#idle.keys()].findLast(({ key }) => key === identity.key);
@@ -39,12 +45,7 @@ export class ModernPool {
       this.#idle.delete(idle);
       return idle;
     }
-    if (this.#sessions.size >= this.#options.maxLinks) {
-      const [oldest] = this.#idle.keys();
-      if (oldest === undefined) throw new GatewayError("upstream_queue_full");
-      return this.#open(identity, signal, this.drop(oldest));
-    }
-    return this.#open(identity, signal);
+    return this.#open(identity, signal, this.#makeRoom(identity.caller));
   }
 
   /** The link is free for the next. */
@@ -68,10 +69,30 @@ export class ModernPool {
     await Promise.all([...this.#sessions].map((session) => this.drop(session)));
   }
 
+  /** Undefined when there is room for another link of a caller. Else it resolves when a link was closed for it. */
+  #makeRoom(caller: string): Promise<void> | undefined {
+    const { maxLinks, parked } = this.#options;
+    const held = new Map<string, number>();
+    for (const session of this.#sessions) held.set(session.caller, (held.get(session.caller) ?? 0) + 1);
+    const heldBy = (one: string): number => held.get(one) ?? 0;
+    const isShareFull = heldBy(caller) >= Math.max(1, Math.floor(maxLinks / 2));
+    if (!isShareFull && this.#sessions.size < maxLinks) return undefined;
+    const idle = [...this.#idle.keys()].find((session) => !isShareFull || session.caller === caller);
+    if (idle !== undefined) return this.drop(idle);
+    const room = parked.giveUp(({ session }) => {
+      if (!this.#sessions.has(session)) return 0;
+      if (session.caller === caller) return Infinity;
+      // Who has more than this caller makes room, lest a few that leave their calls waiting shut out all others.
+      return isShareFull ? 0 : heldBy(session.caller) - heldBy(caller);
+    });
+    if (room === undefined) throw new GatewayError("upstream_queue_full");
+    return room;
+  }
+
   /** @param room resolves when there is room for another link. */
   async #open(identity: Identity, signal: AbortSignal, room?: Promise<void>): Promise<ModernSession> {
     const { direct, startMs, log } = this.#options;
-    const session: ModernSession = new ModernSession(identity.key, () => this.#forget(session));
+    const session: ModernSession = new ModernSession(identity, () => this.#forget(session));
     this.#sessions.add(session);
     try {
       await room;

@@ -31,6 +31,8 @@ interface Offered {
 
 /** An initialised link to a server that knows only versions with `initialize`. Used by one request at a time. */
 export class ModernSession {
+  /** As in `Identity`. */
+  readonly caller: string;
   readonly key: string;
   introduction!: Introduction;
   /** The level of log messages that the server was told, if any. */
@@ -44,7 +46,8 @@ export class ModernSession {
   #end: LinkEnd | undefined;
 
   /** @param onEnd the link has ended. */
-  constructor(key: string, onEnd: () => void) {
+  constructor({ caller, key }: Identity, onEnd: () => void) {
+    this.caller = caller;
     this.key = key;
     this.#onEnd = onEnd;
   }

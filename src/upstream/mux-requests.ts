@@ -1,4 +1,5 @@
 import type { Branch } from "./mux-branch.ts";
+import { Lately } from "./mux-lately.ts";
 
 /** A request that was given to the server under an id of ours. */
 export interface CarriedRequest {
@@ -20,16 +21,6 @@ export interface CarriedRequest {
   readonly onOwnAnswer: ((answer: Buffer | undefined, failed: boolean) => void) | undefined;
 }
 
-/** A cancelled request. */
-interface Stray extends Pick<CarriedRequest, "branch" | "wantsLogs"> {
-  /** When it is long enough ago to be over, in ms of this process. */
-  readonly until: number;
-}
-
-/** For so long a cancelled request may still be at work in a server that does not heed, or does not answer, a cancellation. */
-const STRAY_MS = 60_000;
-/** More are forgotten, the oldest first. */
-const MAX_STRAYS = 10_000;
 /** Tokens that outlive their request's answer, as those of tasks do; more are forgotten, the oldest first. */
 const MAX_LASTING_TOKENS = 10_000;
 
@@ -38,8 +29,9 @@ const MAX_LASTING_TOKENS = 10_000;
  */
 export class CarriedRequests {
   readonly #waiting = new Map<string, CarriedRequest>();
-  /** Cancelled, and when that is long enough ago to be over. */
-  readonly #strays = new Map<string, Stray>();
+  readonly #lately = new Lately();
+  /** The same of requests that asked for log messages. */
+  readonly #latelyWithLogs = new Lately();
   readonly #lasting = new Map<string, CarriedRequest>();
   #lastId = 0;
 
@@ -55,8 +47,9 @@ export class CarriedRequests {
   /** Takes out the request that an answer is for. Undefined when nobody waits for it. */
   settle(innerId: string): CarriedRequest | undefined {
     const request = this.#waiting.get(innerId);
-    if (request) this.remove(request);
-    else this.#strays.delete(innerId);
+    if (request === undefined) return undefined;
+    this.remove(request);
+    if (request.branch) this.note(request.branch);
     return request;
   }
 
@@ -70,16 +63,22 @@ export class CarriedRequests {
   /** Nobody waits for its answer any more; the server may still be at work on it. */
   abandon(request: CarriedRequest): void {
     this.remove(request);
-    const { branch, wantsLogs } = request;
-    this.#strays.set(request.innerId, { branch, wantsLogs, until: performance.now() + STRAY_MS });
-    forgetOldest(this.#strays, MAX_STRAYS);
+    if (request.branch) this.note(request.branch, request.wantsLogs);
+  }
+
+  /** The server may be at work for this branch for a while, though no request of it waits. */
+  note(branch: Branch, wantsLogs = false): void {
+    this.#lately.note(branch);
+    if (wantsLogs) this.#latelyWithLogs.note(branch);
   }
 
   /** Its progress is told after its answer too. */
   keepToken(request: CarriedRequest): void {
     if (request.ownToken === undefined) return;
     this.#lasting.set(request.innerId, request);
-    forgetOldest(this.#lasting, MAX_LASTING_TOKENS);
+    if (this.#lasting.size > MAX_LASTING_TOKENS) {
+      this.#lasting.delete(this.#lasting.keys().next().value as string);
+    }
   }
 
   /** The request whose progress is told with this token of ours. */
@@ -98,19 +97,18 @@ export class CarriedRequests {
   }
 
   /**
-   * The one branch that the server can be at work for. Undefined when there is none or more than one. What was
-   * cancelled of late counts, for nobody knows whether the server has let go of it.
+   * The one branch that the server can be at work for. Undefined when there is none or more than one. What was answered
+   * or cancelled of late counts, for nobody knows whether the server has let go of it.
    * @param wantsLogs only requests that asked for log messages can be meant.
    */
   onlyBranch(wantsLogs = false): Branch | undefined {
-    this.#forgetStrays();
-    let only: Branch | undefined;
-    for (const requests of [this.#strays, this.#waiting]) {
-      for (const request of requests.values()) {
-        if (request.branch === undefined || (wantsLogs && !request.wantsLogs)) continue;
-        if (only !== undefined && request.branch !== only) return undefined;
-        only = request.branch;
-      }
+    const lately = wantsLogs ? this.#latelyWithLogs : this.#lately;
+    if (lately.isMany) return undefined;
+    let only = lately.last;
+    for (const request of this.#waiting.values()) {
+      if (request.branch === undefined || (wantsLogs && !request.wantsLogs)) continue;
+      if (only !== undefined && request.branch !== only) return undefined;
+      only = request.branch;
     }
     return only;
   }
@@ -120,15 +118,4 @@ export class CarriedRequests {
     for (const request of this.#waiting.values()) request.onOwnAnswer?.(undefined, true);
     this.#waiting.clear();
   }
-
-  #forgetStrays(): void {
-    for (const [innerId, { until }] of this.#strays) {
-      if (until > performance.now()) return;
-      this.#strays.delete(innerId);
-    }
-  }
-}
-
-function forgetOldest(map: Map<string, unknown>, most: number): void {
-  if (map.size > most) map.delete(map.keys().next().value as string);
 }

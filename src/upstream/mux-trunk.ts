@@ -131,7 +131,10 @@ export class Trunk {
     branch.deliver(message);
   }
 
-  /** The one branch that an unaddressed message can be for: the only one that ever spoke, or for which the server is at work. */
+  /**
+   * The one branch that an unaddressed message can be for: the only one that ever spoke, or the only one for which the
+   * server is at work, or was of late.
+   */
   onlyBranch(): Branch | undefined {
     return this.#speakers === 1 ? this.#onlySpeaker : this.#requests.onlyBranch();
   }
@@ -212,8 +215,10 @@ export class Trunk {
       const isIts = [...this.#asked.values()].some(
         (asked) => token !== undefined && asked.branch === branch && asked.token === token,
       );
-      return isIts ? this.#link?.send(message) : undefined;
+      if (!isIts) return undefined;
     }
+    // The handshake is everyone's; what follows from any other notice is for its sender.
+    if (envelope.method !== "notifications/initialized") this.#requests.note(branch);
     return this.#link?.send(message);
   }
 
@@ -221,6 +226,7 @@ export class Trunk {
     const asked = this.#asked.get(id);
     if (asked?.branch !== branch) return undefined;
     this.#asked.delete(id);
+    this.#requests.note(branch);
     return this.#link?.send(message)?.catch((error: unknown) => {
       this.#asked.set(id, asked);
       throw error;

@@ -10,7 +10,7 @@ export interface RemoteStreamOptions {
   lastEventId?: string | undefined;
   /** How long the server wants to be left alone before a connection is opened again, in ms. */
   retryMs?: number | undefined;
-  /** How often in a row it may fail to be opened again. */
+  /** How often in a row it may be opened again without an event. */
   maxTries: number;
   isPaused(): boolean;
   onEvent(event: ServerEvent): void;
@@ -26,8 +26,10 @@ export interface RemoteStreamOptions {
 }
 
 const RETRY_MS = 1000;
+/** Whatever the server wants, it is not asked more often. */
+const MIN_RETRY_MS = 250;
 const MAX_RETRY_MS = 30_000;
-/** A connection that stood for so long, or brought an event, was no failure. */
+/** A connection that stood for so long, or brought data, was no failure. */
 const STOOD_MS = 10_000;
 
 /** A GET stream of events that is opened again when it is cut, from where it was cut. */
@@ -38,6 +40,8 @@ export class RemoteStream {
   #lastEventId: string | undefined;
   #retryMs: number | undefined;
   #failures = 0;
+  /** Connections in a row that brought no event, not even one without data. */
+  #tries = 0;
   #isClosed = false;
 
   constructor(options: RemoteStreamOptions) {
@@ -56,8 +60,11 @@ export class RemoteStream {
       onTooLarge,
       onRetry: (retryMs) => (this.#retryMs = retryMs),
       onEvent: (event) => {
-        this.#failures = 0;
-        if (event.data !== "") onEvent(event);
+        this.#tries = 0;
+        if (event.data !== "") {
+          this.#failures = 0;
+          onEvent(event);
+        }
         if (event.id !== undefined) this.#lastEventId = event.id;
       },
     });
@@ -86,7 +93,7 @@ export class RemoteStream {
         onData: (chunk) => isStream() && !this.#isClosed && reader.push(chunk),
         onEnd: (error) => {
           if (this.#isClosed) return;
-          if (performance.now() - openedAt > STOOD_MS) this.#failures = 0;
+          if (performance.now() - openedAt > STOOD_MS) this.#failures = this.#tries = 0;
           this.#ended(isStream() ? undefined : (head?.status ?? 0), head === undefined ? error : undefined);
         },
       },
@@ -94,12 +101,11 @@ export class RemoteStream {
     if (this.#options.isPaused()) this.#exchange.pause();
   }
 
-  /** Opens it after the time that the server wants. */
+  /** Opens it after the time that the server wants, and ever later while nothing comes of it. */
   openLater(): void {
-    const delayMs = Math.min(
-      (this.#retryMs ?? RETRY_MS) * 2 ** Math.max(0, this.#failures - 1),
-      MAX_RETRY_MS,
-    );
+    const firstMs = Math.max(this.#retryMs ?? RETRY_MS, 1);
+    const wantedMs = Math.max(firstMs * 2 ** Math.max(0, this.#failures - 1), MIN_RETRY_MS);
+    const delayMs = Math.min(wantedMs, MAX_RETRY_MS);
     // A server that comes back is not met by all links at once.
     this.#timer = setTimeout(() => this.open(), delayMs * (1 + Math.random() / 4));
   }
@@ -124,7 +130,8 @@ export class RemoteStream {
     const isFinal =
       status !== undefined && status !== 0 && status < 500 && reasonOf(status) !== "upstream_busy";
     this.#failures += 1;
-    if (isFinal || this.#failures > maxTries || !isWanted()) {
+    this.#tries += 1;
+    if (isFinal || this.#tries > maxTries || !isWanted()) {
       this.close();
       return onLost(status ?? 0, error);
     }

@@ -9,7 +9,7 @@ import type { Upstream } from "./upstream.ts";
 export interface SharedOptions {
   /** After so long without sessions a server is closed, in milliseconds. 0 means never. */
   idleMs: number;
-  /** How many kinds of sessions are served at once, each by a server of its own. Default 8. */
+  /** How many kinds of sessions share a server at once, each kind one of its own. Default 8. */
   maxHandshakes?: number;
   log: Log;
 }
@@ -17,7 +17,8 @@ export interface SharedOptions {
 /**
  * Many sessions of the eras with `initialize` on one link of `inner`. Sessions whose `initialize` asks for the same
  * version with the same capabilities share a server, which is told the first one's; each other kind has a server of its
- * own. `send` of an `initialize` rejects with `upstream_queue_full` when there are too many kinds.
+ * own. When there are too many kinds, a session of one more has a server for itself; `send` of its `initialize` rejects
+ * with `upstream_queue_full` when `inner` has no room for that.
  *
  * What the server says goes to the one session that it belongs to or can belong to, else to nobody. Only that a list
  * has changed is said to all.
@@ -43,12 +44,14 @@ export function shareUpstream(inner: Upstream, options: SharedOptions): Upstream
     const known = muxes.get(kind);
     if (known) return known;
     const place = current === fresh ? fresh : createPlace(current);
+    if (place === undefined) return findPrivatePlace();
     if (place === fresh) fresh = undefined;
     muxes.set(kind, place);
     return place;
   }
 
-  function createPlace(current: Upstream): Mux {
+  /** A place for one more kind. Undefined when there are too many. */
+  function createPlace(current: Upstream): Mux | undefined {
     if (muxes.size + (fresh ? 1 : 0) < maxHandshakes) return create();
     for (const [kind, mux] of muxes) {
       // The one who asks leaves its own place.
@@ -57,8 +60,18 @@ export function shareUpstream(inner: Upstream, options: SharedOptions): Upstream
       mux.retire();
       return create();
     }
-    log.warn({ server: inner.name, kinds: maxHandshakes }, "Too many kinds of sessions share the server");
-    throw new GatewayError("upstream_queue_full");
+    return undefined;
+  }
+
+  /** Whoever asks for what nobody else does must not take the place of others. */
+  function findPrivatePlace(): Upstream {
+    const about = { server: inner.name, kinds: maxHandshakes };
+    if (inner.isFull) {
+      log.warn(about, "Too many kinds of sessions share the server, and there is no room for more servers");
+      throw new GatewayError("upstream_queue_full");
+    }
+    log.info(about, "Too many kinds of sessions share the server: one has a server for itself");
+    return inner;
   }
 
   return {

@@ -42,6 +42,23 @@ export interface StdioUpstream extends Upstream {
   stats(): StdioStats;
 }
 
+/** Those of all servers, so that the process is watched once. */
+const living = new Set<Child>();
+
+// The process may leave without `close`; a child that is deaf to the end of its input would outlive it.
+const killAll = (): void => {
+  for (const child of living) child.killNow();
+};
+
+function watch(child: Child): void {
+  if (living.size === 0) process.on("exit", killAll);
+  living.add(child);
+  void child.gone.then(() => {
+    living.delete(child);
+    if (living.size === 0) process.off("exit", killAll);
+  });
+}
+
 /** A server that is started once for each session and speaks one message a line on stdin and stdout. */
 export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstream {
   const { name, command, args, cwd, env, secrets = [], maxLineBytes, graceMs = 2000 } = options;
@@ -51,17 +68,11 @@ export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstrea
     maxChildren: options.maxChildren ?? 100,
     maxWaiting: options.maxWaiting ?? 100,
   });
-  const children = new Set<Child>();
   const links = new Set<Link>();
   const opening = new Set<Promise<Link>>();
   const log = options.log.child({ server: name });
   let closed = false;
   let garbageLines = 0;
-
-  // The process may leave without `close`; a child that is deaf to the end of its input would outlive it.
-  const killAll = (): void => {
-    for (const child of children) child.killNow();
-  };
 
   async function start(place: Place, events: LinkEvents, signal: AbortSignal): Promise<Link> {
     if (closed) {
@@ -75,14 +86,9 @@ export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstrea
         throw error;
       },
     );
-    if (children.size === 0) process.on("exit", killAll);
-    children.add(child);
+    watch(child);
     void child.exited.then(place.started);
-    void child.gone.then(() => {
-      children.delete(child);
-      if (children.size === 0) process.off("exit", killAll);
-      place.release();
-    });
+    void child.gone.then(place.release);
     if (closed || signal.aborted) {
       child.stdout.destroy();
       await child.close();

@@ -69,6 +69,21 @@ describe("a breaker", () => {
     expect(await open()).toBe("upstream_unavailable");
   });
 
+  it("does not count a server that has answered, however soon it crashes", async () => {
+    await open();
+    for (let n = 0; n < 5; n += 1) {
+      last().say({ id: 0, result: {} });
+      last().end("upstream_exited");
+      expect(await open()).toBe("opened");
+    }
+    await breakIt();
+    await turn(1000);
+    expect(await open()).toBe("opened");
+    last().say({ id: 0, error: { code: -32600, message: "no" } });
+    last().end("upstream_exited");
+    expect(await open()).toBe("opened");
+  });
+
   it("does not count a server that worked, one that was closed, nor one that there was no room for", async () => {
     for (let n = 0; n < 5; n += 1) {
       await open();

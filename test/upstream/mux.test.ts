@@ -147,12 +147,76 @@ describe("many on one", () => {
       await b.link.send(encode({ id: 0, method: "m" }));
       server.say(say);
       expect([a.raw.length, b.raw.length]).toEqual([1, 0]);
+      vi.useFakeTimers({ toFake: ["performance"] });
       server.say({ id: server.messages[0]?.id, result: {} });
+      vi.advanceTimersByTime(60_000);
       server.say(say);
       expect([a.raw.length, b.raw.length]).toEqual([2, 1]);
     });
 
+    it("goes to nobody for a minute after an answer to another, whatever comes late", async () => {
+      const { a, b, server } = await openTwo();
+      const late = () => {
+        server.say(say);
+        server.say({ id: "q", method: "sampling/createMessage", params: { of: "a" } });
+      };
+      vi.useFakeTimers({ toFake: ["performance"] });
+      await b.link.send(encode({ id: 0, method: "m" }));
+      await a.link.send(encode({ id: 0, method: "m" }));
+      server.say({ id: server.last.id, result: {} });
+      vi.advanceTimersByTime(59_999);
+      late();
+      await a.link.close();
+      late();
+      expect([a.raw.length, b.raw]).toEqual([1, []]);
+      expect(server.last).toMatchObject({ id: "q", error: { code: -32601 } });
+      vi.advanceTimersByTime(1);
+      late();
+      expect([a.raw.length, b.raw.length]).toEqual([1, 2]);
+    });
+
+    it("goes to nobody after another has answered the server or told it something", async () => {
+      const { a, b, server } = await openTwo();
+      vi.useFakeTimers({ toFake: ["performance"] });
+      await a.link.send(encode({ id: 0, method: "m" }));
+      server.say({ id: 7, method: "roots/list" });
+      server.say({ id: server.messages[0]?.id, result: {} });
+      vi.advanceTimersByTime(60_000);
+      await b.link.send(encode({ id: 0, method: "m" }));
+      for (const message of [{ id: 7, result: {} }, { method: "notifications/roots/list_changed" }]) {
+        await a.link.send(encode(message));
+        server.say(say);
+        expect(b.raw).toEqual([]);
+        vi.advanceTimersByTime(60_000);
+      }
+      server.say(say);
+      expect(b.raw.length).toBe(1);
+    });
+
+    it("goes to one who was just answered, when there was no other for a minute", async () => {
+      const { a, b, server } = await openTwo();
+      vi.useFakeTimers({ toFake: ["performance"] });
+      for (const { link } of [a, b]) {
+        await link.send(encode({ id: 0, method: "m" }));
+        server.say({ id: server.last.id, result: {} });
+      }
+      vi.advanceTimersByTime(30_000);
+      for (let n = 0; n < 2; n += 1) {
+        await b.link.send(encode({ id: n, method: "m" }));
+        server.say({ id: server.last.id, result: {} });
+      }
+      server.say(say);
+      expect([a.raw.length, b.raw.length]).toEqual([1, 3]);
+      vi.advanceTimersByTime(30_000);
+      server.say(say);
+      expect([a.raw.length, b.raw.length]).toEqual([1, 4]);
+      vi.advanceTimersByTime(30_000);
+      server.say(say);
+      expect([a.raw.length, b.raw.length]).toEqual([1, 4]);
+    });
+
     it("goes to nobody while the server may still work for one who has gone", async () => {
+      vi.useFakeTimers({ toFake: ["performance"] });
       const { a, b, server } = await openTwo();
       await a.link.send(encode({ id: 0, method: "m" }));
       await a.link.close();
@@ -163,15 +227,18 @@ describe("many on one", () => {
       expect(server.last).toMatchObject({ id: 5, error: { code: -32601 } });
       server.say({ id: server.messages[0]?.id, result: {} });
       server.say(say);
+      expect(b.raw).toEqual([]);
+      vi.advanceTimersByTime(60_000);
+      server.say(say);
       expect([a.raw.length, b.raw.length]).toEqual([0, 1]);
     });
 
     it("lets only the one who was asked answer a request of the server, and only once", async () => {
       const { a, b, server } = await openTwo();
       await a.link.send(encode({ id: 7, method: "m" }));
+      server.say({ id: 7, method: "roots/list", params: { _meta: { progressToken: 3 } } });
       await b.link.send(encode({ id: "n", method: "m" }));
       server.say({ id: server.last.id, result: {} });
-      server.say({ id: 7, method: "roots/list", params: { _meta: { progressToken: 3 } } });
       expect([a.raw.length, b.raw.length]).toEqual([1, 1]);
       const before = server.sent.length;
       await b.link.send(encode({ id: 7, result: { of: "b" } }));

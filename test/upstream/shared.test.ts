@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { createBuiltinUpstream } from "../../src/upstream/builtin.ts";
 import { createDemoServer } from "../../src/upstream/demo-server.ts";
 import { shareUpstream } from "../../src/upstream/shared.ts";
@@ -180,7 +180,10 @@ describe("a shared server", () => {
     };
     upstream = shareUpstream(puppet, { idleMs: 0, maxHandshakes: 2, log });
   });
-  afterEach(() => upstream.close());
+  afterEach(async () => {
+    vi.useRealTimers();
+    await upstream.close();
+  });
 
   const server = (n = 0) => puppet.links[n] as PuppetLink;
   const start = (ask?: Ask) => startOn(upstream, ask);
@@ -214,9 +217,27 @@ describe("a shared server", () => {
       expect(other.seen.ends).toEqual(["upstream_exited"]);
     });
 
-    it("of too many kinds is refused, until a kind has no sessions left", async () => {
+    it("of too many kinds has a server for itself, which ends with its session, and leaves the others' places", async () => {
+      const [a, b] = [await start(), await start({ version: "2025-11-25" })];
+      const [c, d] = [await start({ version: "2025-03-26" }), await start({ version: "2025-03-26" })];
+      expect(puppet.links.length).toBe(4);
+      const say = { method: "notifications/tools/list_changed" };
+      server(2).say(say);
+      server(3).say({ id: "q", method: "roots/list" });
+      expect([a, b, c, d].map(methods)).toEqual([[], [], [say.method], ["roots/list"]]);
+      await c.link.send(encode({ id: 5, method: "m" }));
+      answerLast({ result: {} }, 2);
+      await c.seen.answer(5);
+      await c.link.close();
+      expect(puppet.links.map(({ isClosed }) => isClosed)).toEqual([false, false, true, false]);
+      const e = await start();
+      expect([puppet.links.length, e.seen.messages[0]?.result]).toEqual([4, a.seen.messages[0]?.result]);
+    });
+
+    it("of too many kinds is refused where there is no room, until a kind has no sessions left", async () => {
       const first = await start();
       await start({ version: "2025-11-25" });
+      puppet.isFull = true;
       const third = await openOn(upstream);
       const ask = initialize({ version: "2025-03-26" });
       expect(await outcomeOf(third.link.send(ask))).toBe("upstream_queue_full");
@@ -314,6 +335,7 @@ describe("a shared server", () => {
       server().say({ method: "notifications/message", params: { level, data: "x" } });
 
     it("the server is told the one that lets most through, and each session gets what its own lets through", async () => {
+      vi.useFakeTimers({ toFake: ["performance"] });
       const [a, b] = await Promise.all([start(), start()]);
       for (const [{ link, seen }, level] of [
         [a, "error"],
@@ -327,10 +349,12 @@ describe("a shared server", () => {
       await a.link.send(setLevel("warning", 2));
       await a.seen.answer(2);
       expect(told()).toEqual(["debug", "info"]);
+      vi.advanceTimersByTime(60_000);
       await a.link.send(encode({ id: 3, method: "m" }));
       say("info");
       say("warning");
       answerLast({ result: {} });
+      vi.advanceTimersByTime(60_000);
       await b.link.send(encode({ id: 3, method: "m" }));
       say("info");
       expect([methods(a).length, methods(b).length]).toEqual([1, 1]);
