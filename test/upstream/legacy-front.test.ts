@@ -26,7 +26,7 @@ import { sessionTransport } from "./link-transport.ts";
 import { createRemoteUpstream } from "../../src/upstream/remote.ts";
 import { createStatelessUpstream } from "../../src/upstream/stateless.ts";
 import { fixture } from "./processes.ts";
-import { call, captureLog, encode, never, Recorder } from "./recorder.ts";
+import { call, captureLog, encode, type Message, never, Recorder } from "./recorder.ts";
 
 const { log } = captureLog();
 const MAX_LINE_BYTES = 16 << 20;
@@ -594,6 +594,111 @@ describe("a client with sessions, a server with sessions", () => {
     expect((await seen.answer(2)).result).toMatchObject({ protocolVersion: "2025-06-18" });
     await upstream.close();
     expect(seen.ends).toEqual(["closed"]);
+  });
+});
+
+describe("a client with sessions, a server that refuses some of them", () => {
+  const clientInfo = { name: "t", version: "1" };
+  const initialize = (protocolVersion: string) => ({
+    id: 1,
+    method: "initialize",
+    params: { protocolVersion, capabilities: {}, clientInfo },
+  });
+  type Refuse = (protocolVersion: unknown) => object | undefined;
+
+  /** A server of both eras. Over its sessions it says that it is old, else that it is modern. */
+  function serve(refuse: Refuse) {
+    const era = { opened: 0, refuse };
+    const answering = (answer: (message: Message) => object): Upstream => ({
+      ...refusing(),
+      open: async ({ onMessage }) => ({
+        send: async (message) => {
+          const request = JSON.parse(message.toString()) as Message;
+          queueMicrotask(() =>
+            onMessage(Buffer.from(JSON.stringify({ jsonrpc: "2.0", id: request.id, ...answer(request) }))),
+          );
+        },
+        pause: () => undefined,
+        resume: () => undefined,
+        close: async () => undefined,
+      }),
+    });
+    const sessions = answering(({ params }) => {
+      const error = era.refuse(params?.["protocolVersion"]);
+      if (error !== undefined) return { error };
+      const { protocolVersion } = params as { protocolVersion: string };
+      return { result: { protocolVersion, capabilities: {}, serverInfo: { name: "old", version: "1" } } };
+    });
+    const discovery = {
+      supportedVersions: ["2026-07-28"],
+      capabilities: {},
+      _meta: { "io.modelcontextprotocol/serverInfo": { name: "modern", version: "1" } },
+    };
+    const direct: Upstream = {
+      ...sessions,
+      open: (...args) => ((era.opened += 1), sessions.open(...args)),
+    };
+    const front = legacyFront(
+      direct,
+      answering(() => ({ result: discovery })),
+      { log },
+    );
+    /** Who answers a session that asks for a version: the name of the server, or the code of its refusal. */
+    const ask = async (protocolVersion = "2025-06-18") => {
+      const seen = new Recorder();
+      const link = await front.open(seen, never());
+      await link.send(encode(initialize(protocolVersion)));
+      const { result, error } = await seen.answer(1);
+      await link.close();
+      return error?.code ?? (result as { serverInfo: { name: string } }).serverInfo.name;
+    };
+    return { era, ask };
+  }
+
+  const odd =
+    (error: object): Refuse =>
+    (version) =>
+      version === "2025-06-18" ? undefined : error;
+
+  it("gets the server's own answer when that says nothing of an era", async () => {
+    const { ask } = serve(odd({ code: -32602, message: "Unsupported protocol version" }));
+    expect([await ask("2020-01-01"), await ask()]).toEqual([-32602, "old"]);
+  });
+
+  it.each([
+    { code: -32601, message: "Method not found" },
+    { code: -32022, message: "Unsupported protocol version" },
+    { code: -32602, message: "Unsupported protocol version", data: { supported: ["2026-07-28"] } },
+    { code: -32602, message: "params._meta must have io.modelcontextprotocol/protocolVersion" },
+  ])("of an odd version is translated alone: $code $message", async (error) => {
+    const { ask } = serve(odd(error));
+    expect([await ask("2020-01-01"), await ask()]).toEqual(["modern", "old"]);
+  });
+
+  it("is translated alone where the server names versions with sessions", async () => {
+    const supported = ["2026-07-28", "2025-06-18"];
+    const { ask } = serve(odd({ code: -32022, message: "no", data: { supported } }));
+    expect([await ask("2024-11-05"), await ask()]).toEqual(["modern", "old"]);
+  });
+
+  it.each([-32601, -32022])("is translated at once after a refusal of every session: %i", async (code) => {
+    const { ask, era } = serve(() => ({ code, message: "no" }));
+    expect([await ask(), await ask(), era.opened]).toEqual(["modern", "modern", 1]);
+  });
+
+  it("finds within ten minutes that sessions are not refused any more", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    try {
+      const { ask, era } = serve(() => ({ code: -32601, message: "no" }));
+      await ask();
+      era.refuse = () => undefined;
+      vi.advanceTimersByTime(599_000);
+      expect(await ask()).toBe("modern");
+      vi.advanceTimersByTime(2000);
+      expect(await ask()).toBe("old");
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 

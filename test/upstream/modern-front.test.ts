@@ -28,6 +28,8 @@ const LOST = "test://lost";
 class Service {
   readonly sessions = new Set<McpServer>();
   readonly heard: string[] = [];
+  /** The messages that came over its sessions. */
+  readonly sent: string[] = [];
   readonly names: unknown[] = [];
   cancelled = 0;
   opened = 0;
@@ -120,6 +122,20 @@ class Service {
   }
 }
 
+/** The same upstream, which keeps what is sent to it. */
+const overheard = (upstream: Upstream, sent: string[]): Upstream => ({
+  ...upstream,
+  async open(events, signal) {
+    const link = await upstream.open(events, signal);
+    return {
+      send: (message) => (sent.push(message.toString()), link.send(message)),
+      pause: () => link.pause(),
+      resume: () => link.resume(),
+      close: () => link.close(),
+    };
+  },
+});
+
 type Connected = Awaited<ReturnType<typeof connectTo>>["client"];
 
 async function connectTo(
@@ -145,10 +161,14 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
     for (const one of open.splice(0).toReversed()) await one.close();
   });
 
-  function frontOf(createServer: () => McpServer, options: Partial<ModernFrontOptions> = {}): ModernFront {
+  function frontOf(
+    createServer: () => McpServer,
+    options: Partial<ModernFrontOptions> = {},
+    sent: string[] = [],
+  ): ModernFront {
     const server = () => createBuiltinUpstream({ name: "legacy", createServer, log });
     const stateless = createStatelessUpstream(server(), { idleMs: 1000, log });
-    const upstream = modernFront(stateless, server(), {
+    const upstream = modernFront(stateless, overheard(server(), sent), {
       answersDiscovery: true,
       maxLinks: 4,
       idleMs: 0,
@@ -161,7 +181,7 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
 
   function serve(options: Partial<ModernFrontOptions> = {}) {
     const service = new Service();
-    return { service, upstream: frontOf(() => service.create(), options) };
+    return { service, upstream: frontOf(() => service.create(), options, service.sent) };
   }
 
   async function connect(upstream: Upstream, capabilities?: Record<string, object>, name?: string) {
@@ -391,6 +411,72 @@ describe("a client of 2026-07-28, a server with sessions only", () => {
     await expect.poll(() => service.sessions.size).toBe(0);
     const late = await ask(upstream, raw("tools/call", { ...call, requestState: result?.["requestState"] }));
     expect(late.error?.code).toBe(-32602);
+  });
+
+  /** A call that the client leaves waiting, and what the client then does with its state. */
+  async function leaveWaiting(upstream: Upstream) {
+    const { result } = await ask(upstream, raw("tools/call", { name: "ask-roots" }));
+    const inputResponses = { "ask-1": { roots: [] } };
+    const params = { name: "ask-roots", inputResponses, requestState: result?.["requestState"] };
+    return { goOn: () => ask(upstream, raw("tools/call", params)) };
+  }
+
+  async function hang(upstream: Upstream) {
+    const seen = new Recorder();
+    const link = await upstream.open(seen, never());
+    await link.send(encode(raw("tools/call", { name: "hang" }, { progressToken: 1 })));
+    await seen.notification("notifications/progress");
+    return link;
+  }
+
+  it("gives up the oldest call of a caller that leaves more waiting than its share", async () => {
+    const { upstream, service } = serve({ maxLinks: 4 });
+    const alice = upstream.ofCaller("alice");
+    const calls = [await leaveWaiting(alice), await leaveWaiting(alice), await leaveWaiting(alice)];
+    expect(service.sent.filter((message) => message.includes("notifications/cancelled"))).toHaveLength(1);
+    expect(service.sessions.size).toBe(2);
+    const answers: Message[] = [];
+    for (const { goOn } of calls) answers.push(await goOn());
+    expect(answers.map(({ error, result }) => error?.code ?? result?.["resultType"])).toEqual([
+      -32602,
+      "complete",
+      "complete",
+    ]);
+  });
+
+  it("goes on with a call whose client is back, however many others need its link", async () => {
+    const { upstream } = serve({ maxLinks: 2 });
+    const alice = upstream.ofCaller("alice");
+    const { goOn } = await leaveWaiting(alice);
+    const [back, other] = await Promise.allSettled([goOn(), leaveWaiting(alice)]);
+    expect(back).toMatchObject({ value: { result: { resultType: "complete" } } });
+    expect(other).toMatchObject({ reason: { reason: "upstream_queue_full" } });
+  });
+
+  it("gives everyone a link, whatever others have left waiting", async () => {
+    const { upstream } = serve({ maxLinks: 4 });
+    const [alice, bob, carol] = ["alice", "bob", "carol"].map((name) => upstream.ofCaller(name)) as [
+      Upstream,
+      Upstream,
+      Upstream,
+    ];
+    const first = await leaveWaiting(carol);
+    for (const caller of [alice, bob]) for (let n = 0; n < 6; n += 1) await leaveWaiting(caller);
+    expect((await first.goOn()).result).toMatchObject({ resultType: "complete" });
+    for (const name of ["carol", "dave", "erin"]) {
+      const { result } = await ask(upstream.ofCaller(name), raw("tools/list"));
+      expect(result).toMatchObject({ resultType: "complete" });
+    }
+  });
+
+  it("leaves half of the links to others when the calls of one caller are all at work", async () => {
+    const { upstream, service } = serve({ maxLinks: 4 });
+    const [alice, bob] = [upstream.ofCaller("alice"), upstream.ofCaller("bob")];
+    const links = [await hang(alice), await hang(alice)];
+    await expect(ask(alice, raw("tools/list"))).rejects.toMatchObject({ reason: "upstream_queue_full" });
+    links.push(await hang(bob), await hang(bob));
+    expect(service.cancelled).toBe(0);
+    await Promise.all(links.map((link) => link.close()));
   });
 
   it("keeps the answer of a server that did not wait for the client", async () => {

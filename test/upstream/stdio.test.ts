@@ -54,6 +54,16 @@ describe("stdio", () => {
     return { link: await upstream.open(seen, never()), seen, upstream };
   }
 
+  it("watches the end of the process once for all servers", async () => {
+    const before = process.listenerCount("exit");
+    const [one, two] = [await open("raw-echo"), await open("raw-echo")];
+    expect(process.listenerCount("exit")).toBe(before + 1);
+    await one.link.close();
+    expect(process.listenerCount("exit")).toBe(before + 1);
+    await two.link.close();
+    expect(process.listenerCount("exit")).toBe(before);
+  });
+
   describe("a child that ends", () => {
     it.each(["crash-at-start", "crash-mid-request", "dies-of-sigsegv"])(
       "FLT-30 %s: told once",
