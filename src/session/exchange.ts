@@ -204,6 +204,7 @@ export class Exchange {
   #createLink(): SessionLink {
     const { upstream, limits, log, now, makeRoom, push, restLane, end } = this.#parts;
     const link: SessionLink = new SessionLink({
+      caller: this.#parts.caller,
       upstream,
       handshake: this.#handshake,
       startMs: limits.startMs,

@@ -5,6 +5,8 @@ import type { Link, LinkEnd, Upstream } from "../upstream/upstream.ts";
 import { answersReplay, type Handshake } from "./handshake.ts";
 
 export interface SessionLinkParts {
+  /** Name of the caller whose session it is. */
+  caller: string;
   upstream: Upstream;
   /** What a fresh link is told; changes as the client speaks. */
   handshake: Handshake;
@@ -113,7 +115,7 @@ export class SessionLink {
     if (upstream.isFull) makeRoom();
     if (handshake.isKnown) return this.#startAnew(signal);
     const onEnd = (end: LinkEnd) => this.#ended(end);
-    return upstream.open({ onMessage, onRest, onEnd }, signal);
+    return upstream.open({ owner: this.#parts.caller, onMessage, onRest, onEnd }, signal);
   }
 
   /** Starts the server and tells it the handshake. Rejects when it ends, or refuses, before that is done. */
@@ -127,6 +129,7 @@ export class SessionLink {
     signal.addEventListener("abort", () => failed(signal.reason), { once: true });
     const link = await upstream.open(
       {
+        owner: this.#parts.caller,
         onMessage: (message) => {
           if (!isTold && answersReplay(message)) answered(message);
           else onMessage(message);

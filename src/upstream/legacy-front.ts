@@ -4,6 +4,7 @@ import { scanMessage } from "../protocol/json-rpc.ts";
 import { EraMemory } from "./legacy-memory.ts";
 import { isOfEra, isOfKnownVersion, mayBeOfEra } from "./legacy-refusal.ts";
 import { LegacyTalk } from "./legacy-talk.ts";
+import { ownedBy } from "./owned.ts";
 import type { Link, LinkEnd, LinkEvents, Upstream } from "./upstream.ts";
 
 export interface LegacyFrontOptions {
@@ -123,6 +124,7 @@ class FrontLink implements Link {
     try {
       const link: Link = await this.#parts.direct.open(
         {
+          owner: this.#parts.events.owner,
           onMessage: (message) => this.#take(message),
           onRest: (id) => this.#parts.events.onRest?.(id),
           // The link that was left for the translation ends too.
@@ -143,7 +145,8 @@ class FrontLink implements Link {
 
   #newTalk(): LegacyTalk {
     const { stateless, log } = this.#parts;
-    const talk = new LegacyTalk({ upstream: stateless, log, onMessage: (message) => this.#give(message) });
+    const upstream = ownedBy(stateless, this);
+    const talk = new LegacyTalk({ upstream, log, onMessage: (message) => this.#give(message) });
     if (this.#isPaused) talk.pause();
     return talk;
   }

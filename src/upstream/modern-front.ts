@@ -4,6 +4,7 @@ import { ModernLink, type ModernLinkParts } from "./modern-link.ts";
 import type { ModernCall } from "./modern-call.ts";
 import { Parked } from "./modern-parked.ts";
 import { ModernPool } from "./modern-pool.ts";
+import { ownedBy } from "./owned.ts";
 import type { Upstream } from "./upstream.ts";
 
 export interface ModernFrontOptions {
@@ -50,7 +51,7 @@ export function modernFront(stateless: Upstream, direct: Upstream, options: Mode
     async open(events, signal) {
       if (closed) throw new GatewayError("upstream_start_failed");
       try {
-        return await stateless.open(events, signal);
+        return await ownedBy(stateless, caller).open(events, signal);
       } catch (error) {
         if (!(error instanceof GatewayError) || error.reason !== "upstream_era") throw error;
       }

@@ -14,6 +14,8 @@ const MAX_SENDING_BYTES = 1024 * 1024;
 export class Branch implements Link {
   /** Its requests that wait for an answer, by the client's id. */
   readonly requests = new Map<string, CarriedRequest>();
+  /** As `LinkEvents.owner`; itself when there is none. */
+  readonly owner: unknown;
   readonly #trunk: Trunk;
   readonly #events: LinkEvents;
   #held: Buffer[] = [];
@@ -23,6 +25,7 @@ export class Branch implements Link {
   #isOpen = true;
 
   constructor(trunk: Trunk, events: LinkEvents) {
+    this.owner = events.owner ?? this;
     this.#trunk = trunk;
     this.#events = events;
   }

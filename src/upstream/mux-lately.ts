@@ -10,17 +10,17 @@ export class Lately {
   #othersUntil = 0;
 
   note(branch: Branch): void {
-    if (branch !== this.#last) this.#othersUntil = this.#lastUntil;
+    if (branch.owner !== this.#last?.owner) this.#othersUntil = this.#lastUntil;
     this.#last = branch;
     this.#lastUntil = performance.now() + LATELY_MS;
   }
 
-  /** More than one. */
+  /** More than one client. */
   get isMany(): boolean {
     return this.#othersUntil > performance.now();
   }
 
-  /** The only one; the last one when there are many. */
+  /** The last one. */
   get last(): Branch | undefined {
     return this.#lastUntil > performance.now() ? this.#last : undefined;
   }

@@ -49,7 +49,7 @@ export class CarriedRequests {
     const request = this.#waiting.get(innerId);
     if (request === undefined) return undefined;
     this.remove(request);
-    if (request.branch) this.note(request.branch);
+    if (request.branch) this.note(request.branch, request.wantsLogs);
     return request;
   }
 
@@ -98,17 +98,22 @@ export class CarriedRequests {
 
   /**
    * The one branch that the server can be at work for. Undefined when there is none or more than one. What was answered
-   * or cancelled of late counts, for nobody knows whether the server has let go of it.
+   * or cancelled of late counts, for nobody knows whether the server has let go of it; if it was the same client's, what
+   * comes late is for the one that waits.
    * @param wantsLogs only requests that asked for log messages can be meant.
    */
   onlyBranch(wantsLogs = false): Branch | undefined {
     const lately = wantsLogs ? this.#latelyWithLogs : this.#lately;
     if (lately.isMany) return undefined;
     let only = lately.last;
+    let isWaiting = false;
     for (const request of this.#waiting.values()) {
       if (request.branch === undefined || (wantsLogs && !request.wantsLogs)) continue;
-      if (only !== undefined && request.branch !== only) return undefined;
+      if (only !== undefined && request.branch !== only) {
+        if (isWaiting || request.branch.owner !== only.owner) return undefined;
+      }
       only = request.branch;
+      isWaiting = true;
     }
     return only;
   }

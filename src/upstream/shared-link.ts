@@ -104,6 +104,7 @@ export class SharedLink implements Link {
 
   #eventsOf(move: number): LinkEvents {
     return {
+      owner: this.#events.owner,
       onMessage: (message) => {
         if (move === this.#moves) this.#events.onMessage(message);
       },

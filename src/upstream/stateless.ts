@@ -35,6 +35,7 @@ const SILENCE_MS = 300_000;
  * cancels the request.
  *
  * Log messages name no request: one is delivered when only one request that asked for them can be meant, else to nobody.
+ * For a minute after its answer one can be meant still, so that nothing of it comes to another client (`LinkEvents.owner`).
  */
 export function createStatelessUpstream(inner: Upstream, options: StatelessOptions): Upstream {
   const { idleMs, probeMs = 30_000, log } = options;

@@ -5,6 +5,8 @@ export type LinkEnd = "closed" | Extract<Reason, `upstream_${string}`>;
 
 /** What a link tells its session. Nothing is called after `onEnd`. */
 export interface LinkEvents {
+  /** Whose the link is, where one client has many: those of the same owner are one client's. Else it is nobody else's. */
+  readonly owner?: unknown;
   /**
    * One message from the server: a JSON text without line breaks, valid UTF-8, not yet looked into. The bytes belong
    * to the receiver and are not changed afterwards.

@@ -43,6 +43,7 @@ function openLink({
   const events: string[] = [];
   const handshake = new Handshake(told);
   const link = new SessionLink({
+    caller: "alice",
     upstream,
     handshake,
     startMs: 60_000,

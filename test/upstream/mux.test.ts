@@ -35,10 +35,11 @@ describe("many on one", () => {
     raw: string[];
   }
 
-  async function open(): Promise<Opened> {
+  async function open(owner?: string): Promise<Opened> {
     const seen = new Recorder();
     const raw: string[] = [];
     const events = {
+      owner,
       onMessage: (message: Buffer) => (raw.push(message.toString()), seen.onMessage(message)),
       onEnd: (end: Parameters<Recorder["onEnd"]>[0]) => seen.onEnd(end),
     };
@@ -173,6 +174,20 @@ describe("many on one", () => {
       vi.advanceTimersByTime(1);
       late();
       expect([a.raw.length, b.raw.length]).toEqual([1, 2]);
+    });
+
+    it("goes to the one of a client's links that waits, whatever its others did of late, and to no other client", async () => {
+      const [first, second, other] = [await open("alice"), await open("alice"), await open("bob")];
+      const server = puppet.links[0] as PuppetLink;
+      await first.link.send(encode({ id: 0, method: "m" }));
+      server.say({ id: server.last.id, result: {} });
+      await second.link.send(encode({ id: 0, method: "m" }));
+      server.say(say);
+      expect([first.raw.length, second.raw.length]).toEqual([1, 1]);
+      server.say({ id: server.last.id, result: {} });
+      await other.link.send(encode({ id: 0, method: "m" }));
+      server.say(say);
+      expect([first.raw.length, second.raw.length, other.raw.length]).toEqual([1, 2, 0]);
     });
 
     it("goes to nobody after another has answered the server or told it something", async () => {

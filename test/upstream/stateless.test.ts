@@ -1,5 +1,6 @@
 import { Client, type JSONRPCMessage, type Transport } from "@modelcontextprotocol/client";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { ownedBy } from "../../src/upstream/owned.ts";
 import { createStatelessUpstream } from "../../src/upstream/stateless.ts";
 import { createStdioUpstream } from "../../src/upstream/stdio.ts";
 import type { Link, Upstream } from "../../src/upstream/upstream.ts";
@@ -131,6 +132,24 @@ describe("the era without sessions, on one real server of both", () => {
     const lines = two.map(({ seen }) => seen.messages.length - 1);
     expect(lines[0]).toBe(0);
     expect(quiet.seen.messages).toEqual([]);
+  });
+
+  it("gives a log line to nobody for a minute after another client's, and to the same client's next request", async () => {
+    const wants = { [`${KEY}logLevel`]: "info" };
+    vi.useFakeTimers({ toFake: ["performance"] });
+    const of = (owner: string) => ownedBy(upstream, owner);
+    const lines = async (client: Upstream): Promise<number> => {
+      const { link, seen } = await openOn(client);
+      await link.send(tool(0, "log", { text: "mine" }, wants));
+      await seen.answer(0);
+      await link.close();
+      return seen.messages.length - 1;
+    };
+    expect([await lines(of("a")), await lines(of("a"))]).toEqual([1, 1]);
+    expect([await lines(of("b")), await lines(upstream), await lines(of("a"))]).toEqual([0, 0, 0]);
+    vi.advanceTimersByTime(60_000);
+    expect([await lines(of("b")), await lines(of("b"))]).toEqual([1, 1]);
+    vi.useRealTimers();
   });
 
   it("never lets a message of the older era turn the server to it", async () => {
