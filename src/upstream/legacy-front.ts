@@ -145,7 +145,7 @@ class FrontLink implements Link {
 
   #newTalk(): LegacyTalk {
     const { stateless, log } = this.#parts;
-    const upstream = ownedBy(stateless, this);
+    const upstream = ownedBy(stateless, this.#parts.events.owner ?? this);
     const talk = new LegacyTalk({ upstream, log, onMessage: (message) => this.#give(message) });
     if (this.#isPaused) talk.pause();
     return talk;
