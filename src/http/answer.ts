@@ -55,6 +55,12 @@ export function answerText(
   endAfterBody(res.req, res);
 }
 
+/** Answers with a status alone. */
+export function answerEmpty(res: ServerResponse, status: number): void {
+  res.writeHead(status, { ...COMMON_HEADERS, "Content-Length": "0", "X-Request-Id": requestIdOf(res) });
+  res.end();
+}
+
 /** Answers with a fault as `{error, reason, message, requestId}`. Anything that is not a fault is a bug: told to the log, hidden from the client. */
 export function answerError(req: IncomingMessage, res: ServerResponse, error: unknown, log: Log): void {
   const fault = faultOf(error);

@@ -2,15 +2,14 @@ import type { ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import { splitBatch } from "../protocol/batch.ts";
 import { scanMessage, type Envelope } from "../protocol/json-rpc.ts";
-import { encodeMessage } from "../protocol/sse.ts";
 import type { ClientStream, ClientStreamEvents } from "../session/client-stream.ts";
 import { laneId } from "../session/lane-id.ts";
-import { requestIdOf } from "./answer.ts";
+import { answerEmpty, requestIdOf } from "./answer.ts";
 import { EventStream } from "./event-stream.ts";
 import { retryMs } from "./open-stream.ts";
 import type { DoorParts } from "./routes.ts";
-import { rpcError } from "./rpc-answer.ts";
-import { accept202, give, type StreamableRequest } from "./streamable-request.ts";
+import { lateRpcError } from "./rpc-answer.ts";
+import { give, type StreamableRequest } from "./streamable-request.ts";
 
 /**
  * Answers a batch, which only clients of 2025-03-26 send: its messages go to the server in order, and the answers to its
@@ -29,7 +28,7 @@ export async function answerBatch(
   const requests = scanned.filter(({ envelope }) => envelope.kind === "request").length;
   if (requests === 0) {
     for (const { message, envelope } of scanned) await give(request, id, message, envelope, parts);
-    return accept202(res);
+    return answerEmpty(res, 202);
   }
   if (res.socket === null) throw new GatewayError("bad_request");
   const shared = new SharedStream(res, requests);
@@ -44,9 +43,7 @@ export async function answerBatch(
     const lane = laneId(`${requestIdOf(res)}-${position}`, envelope.id as string);
     const stream = new BatchPart(shared, `${id}.${lane}.`);
     await give(request, id, message, envelope, parts, { lane, stream }).catch((error: unknown) => {
-      const fault = error instanceof GatewayError ? error : new GatewayError("internal", { cause: error });
-      if (fault.reason === "internal") parts.log.error({ err: error }, "request failed");
-      stream.write(0, Buffer.from(rpcError(fault, requestIdOf(res), envelope.id)));
+      stream.write(0, lateRpcError(res, error, parts.log, envelope.id));
       stream.end();
     });
   }
@@ -87,11 +84,13 @@ class BatchPart implements ClientStream {
   readonly #shared: SharedStream;
   readonly #idPrefix: string;
   #events: ClientStreamEvents | undefined;
+  readonly #taken;
   #isEnded = false;
 
   constructor(shared: SharedStream, idPrefix: string) {
     this.#shared = shared;
     this.#idPrefix = idPrefix;
+    this.#taken = shared.stream.whenTaken(() => this.events?.onTaken(this));
     shared.parts.add(this);
   }
 
@@ -110,10 +109,7 @@ class BatchPart implements ClientStream {
   }
 
   write(sequence: number, message: Buffer): boolean {
-    const { res } = this.#shared;
-    return res.write(encodeMessage(this.#idPrefix, sequence, message), (error) => {
-      if ((error ?? undefined) === undefined && res.socket?.destroyed === false) this.events?.onTaken(this);
-    });
+    return this.#shared.stream.writeEvent(this.#idPrefix, sequence, message, this.#taken);
   }
 
   confirm(): Promise<void> {

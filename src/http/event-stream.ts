@@ -16,16 +16,28 @@ const COPY_BYTES = 32 * 1024;
 /** How long a stream that was ended may take to hand out its last bytes. */
 const END_MS = 5000;
 
+/** Answers 200 with a stream of events, which no proxy is to keep or change. */
+export function beginEvents(res: ServerResponse, headers: Record<string, string> = {}): void {
+  res.writeHead(200, {
+    ...COMMON_HEADERS,
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-store, no-transform",
+    "X-Accel-Buffering": "no",
+    "X-Request-Id": requestIdOf(res),
+    ...headers,
+  });
+  // A client that vanishes behind a router sends no farewell; the kernel finds out.
+  res.socket?.setKeepAlive(true, 60_000);
+}
+
+type WriteCallback = (error?: Error | null) => void;
+
 /** An SSE response, as the stream of a session. */
 export class EventStream implements ClientStream {
   /** The response that it is. */
   protected readonly res: ServerResponse;
   readonly endsUnheard = false;
-  protected readonly taken = (error?: Error | null): void => {
-    // Node calls back without an error also for what a socket that was destroyed had not taken.
-    const isTaken = (error === undefined || error === null) && this.#socket?.destroyed === false;
-    if (isTaken) this.events?.onTaken(this);
-  };
+  protected readonly taken = this.whenTaken(() => this.events?.onTaken(this));
   readonly #socket: Socket | null;
   #events: ClientStreamEvents | undefined;
   #idPrefix = "";
@@ -67,17 +79,8 @@ export class EventStream implements ClientStream {
   /** Answers 200: with the first event, or at once when it is yet to be found out which session the stream belongs to. */
   begin({ atOnce = false, headers = {} } = {}): void {
     const { res } = this;
-    res.writeHead(200, {
-      ...COMMON_HEADERS,
-      "Content-Type": "text/event-stream",
-      "Cache-Control": "no-cache, no-store, no-transform",
-      "X-Accel-Buffering": "no",
-      "X-Request-Id": requestIdOf(res),
-      ...headers,
-    });
+    beginEvents(res, headers);
     if (atOnce) res.flushHeaders();
-    // A client that vanishes behind a router sends no farewell; the kernel finds out.
-    res.socket?.setKeepAlive(true, 60_000);
     res.on("drain", () => this.events?.onDrain(this));
   }
 
@@ -105,14 +108,25 @@ export class EventStream implements ClientStream {
   }
 
   write(sequence: number, message: Buffer): boolean {
+    return this.writeEvent(this.#idPrefix, sequence, message, this.taken);
+  }
+
+  /** Writes one message under an id that begins so; `taken` is of `whenTaken`. */
+  writeEvent(idPrefix: string, sequence: number, message: Buffer, taken: WriteCallback): boolean {
     const { res } = this;
-    if (message.length <= COPY_BYTES) {
-      return res.write(encodeMessage(this.#idPrefix, sequence, message), this.taken);
-    }
-    const [head, body, tail] = encodeLargeMessage(this.#idPrefix, sequence, message);
+    if (message.length <= COPY_BYTES) return res.write(encodeMessage(idPrefix, sequence, message), taken);
+    const [head, body, tail] = encodeLargeMessage(idPrefix, sequence, message);
     res.write(head);
     res.write(body);
-    return res.write(tail, this.taken);
+    return res.write(tail, taken);
+  }
+
+  /** A callback for writes, which calls `onTaken` when the socket took what was written. */
+  whenTaken(onTaken: () => void): WriteCallback {
+    return (error) => {
+      // Node calls back without an error also for what a socket that was destroyed had not taken.
+      if ((error === undefined || error === null) && this.#socket?.destroyed === false) onTaken();
+    };
   }
 
   confirm(): Promise<void> {
@@ -132,7 +146,7 @@ export class EventStream implements ClientStream {
   }
 
   /** Ends the response, whose last bytes the client must take within this time. */
-  protected finish(last: string | Buffer | undefined, withinMs = END_MS, taken?: () => void): void {
+  protected finish(last: string | Buffer | undefined, withinMs = END_MS, taken?: WriteCallback): void {
     const { res } = this;
     res.end(last, taken);
     const timer = setTimeout(() => res.destroy(), withinMs).unref();

@@ -4,7 +4,7 @@ import type { Log } from "../log.ts";
 import { onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
 import { locate, textAt } from "../protocol/splice.ts";
 import type { Servers } from "../session/servers.ts";
-import { COMMON_HEADERS, faultOf, requestIdOf, tellRefusal } from "./answer.ts";
+import { answerEmpty, faultOf, requestIdOf, tellRefusal } from "./answer.ts";
 import { ModernStream } from "./modern-stream.ts";
 import { answerRpcError, rpcError } from "./rpc-answer.ts";
 
@@ -154,7 +154,7 @@ export class ModernExchange implements LinkEvents {
 
   #accept(): void {
     if (this.#isOver) return;
-    acceptNotification(this.#res);
+    answerEmpty(this.#res, 202);
     this.#leave();
   }
 
@@ -178,12 +178,6 @@ export class ModernExchange implements LinkEvents {
       "the server sent what nobody waits for",
     );
   }
-}
-
-/** Answers that a notification was taken. */
-export function acceptNotification(res: ServerResponse): void {
-  res.writeHead(202, { ...COMMON_HEADERS, "Content-Length": "0", "X-Request-Id": requestIdOf(res) });
-  res.end();
 }
 
 function statusOf(response: Buffer, { failed }: Envelope): number {

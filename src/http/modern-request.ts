@@ -2,12 +2,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { checkModern } from "../protocol/modern.ts";
-import {
-  acceptNotification,
-  ModernExchange,
-  type ExchangeTimes,
-  type ModernRequest,
-} from "./modern-exchange.ts";
+import { answerEmpty } from "./answer.ts";
+import { ModernExchange, type ExchangeTimes, type ModernRequest } from "./modern-exchange.ts";
 import { InFlight, type ModernLimits } from "./modern-limits.ts";
 import { KnownTools } from "./modern-tools.ts";
 import { answerRpcError } from "./rpc-answer.ts";
@@ -49,7 +45,7 @@ export class ModernDoor {
       if (envelope.method === "tools/call") this.#tools.check(caller, upstream.name, req.headers, message);
       if (this.#isDraining) throw new GatewayError("draining");
       // Here who wants to cancel disconnects. An id in a notification could be anybody's.
-      if (envelope.method === "notifications/cancelled") return acceptNotification(res);
+      if (envelope.method === "notifications/cancelled") return answerEmpty(res, 202);
       // A server that is reached through a session of another era would take it for the beginning of one.
       if (envelope.method === "initialize") throw new GatewayError("upstream_cannot");
       // Behind another answer on its connection a stream would wait unseen, and so would its end.

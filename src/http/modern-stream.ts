@@ -1,10 +1,11 @@
 import type { ServerResponse } from "node:http";
 import { HEARTBEAT } from "../protocol/sse.ts";
-import { answerText, COMMON_HEADERS, requestIdOf } from "./answer.ts";
+import { isSlow } from "../session/bounds.ts";
+import { answerText } from "./answer.ts";
+import { beginEvents } from "./event-stream.ts";
 
-/** A reader that lags must take at least 32 KiB a second, after a time in which it may take nothing. */
-const SLOW_READER_MS = 30_000;
-const SLOW_READER_BYTES_PER_MS = 32;
+/** How long a reader may take nothing, plus what `isSlow` allows for what waits. */
+const SLOW_READER = { slowReaderMs: 30_000 };
 /** A server that does not heed a pause is not read for its client's sake beyond this. */
 const MAX_PENDING_BYTES = 8 * 1024 * 1024;
 
@@ -79,22 +80,11 @@ export class ModernStream {
 
   /** Whether the client has had its time to take what waits for it. */
   isOverdue(now: number): boolean {
-    if (this.#blockedSince === undefined) return false;
-    const allowedMs = SLOW_READER_MS + this.#res.writableLength / SLOW_READER_BYTES_PER_MS;
-    return now - this.#blockedSince >= allowedMs;
+    const standing = { blockedSince: this.#blockedSince, pendingBytes: this.#res.writableLength };
+    return isSlow(standing, SLOW_READER, now);
   }
 
   #begin(): void {
-    const res = this.#res;
-    if (res.headersSent) return;
-    res.writeHead(200, {
-      ...COMMON_HEADERS,
-      "Content-Type": "text/event-stream",
-      "Cache-Control": "no-cache, no-store, no-transform",
-      "X-Accel-Buffering": "no",
-      "X-Request-Id": requestIdOf(res),
-    });
-    // A client that vanishes behind a router sends no farewell; the kernel finds out.
-    res.socket?.setKeepAlive(true, 60_000);
+    if (!this.hasBegun) beginEvents(this.#res);
   }
 }

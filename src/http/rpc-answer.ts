@@ -21,6 +21,13 @@ export function answerRpcError(
   answerText(res, fault.words.status, rpcError(fault, requestIdOf(res), id), refusalHeaders(req, res, fault));
 }
 
+/** The same for a stream that has begun and has only its events left to say it with. */
+export function lateRpcError(res: ServerResponse, error: unknown, log: Log, id?: string): Buffer {
+  const fault = faultOf(error);
+  if (fault.reason === "internal") log.error({ err: error }, "request failed");
+  return Buffer.from(rpcError(fault, requestIdOf(res), id));
+}
+
 /** A fault as a JSON-RPC error response on one line. */
 export function rpcError({ reason, words, data }: GatewayError, requestId: string, id = "null"): string {
   const error = { code: words.rpcCode, message: words.message, data: { reason, requestId, ...data } };

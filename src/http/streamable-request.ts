@@ -5,7 +5,6 @@ import { namesModern } from "../protocol/modern.ts";
 import type { Reply, Session } from "../session/session.ts";
 import { serverOf } from "./addressed.ts";
 import { queryOf } from "./admit.ts";
-import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
 import type { Caller } from "./authenticate.ts";
 import { clientAddress } from "./client-address.ts";
 import { isSessionId } from "./post-message.ts";
@@ -83,12 +82,6 @@ export async function give(
   if (sessions.isDraining && !sessions.handsOver && envelope.kind === "request")
     throw new GatewayError("draining");
   await session.deliver(message, envelope, reply);
-}
-
-/** Answers that the message was given to the server. */
-export function accept202(res: ServerResponse): void {
-  res.writeHead(202, { ...COMMON_HEADERS, "Content-Length": "0", "X-Request-Id": requestIdOf(res) });
-  res.end();
 }
 
 function notFound({ authenticator }: DoorParts, caller: Caller): GatewayError {

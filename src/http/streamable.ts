@@ -4,16 +4,15 @@ import { scanMessage, type Envelope } from "../protocol/json-rpc.ts";
 import { isModern } from "../protocol/modern.ts";
 import { laneId } from "../session/lane-id.ts";
 import { accepts, prefersStream } from "./accept.ts";
-import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
+import { answerEmpty, requestIdOf } from "./answer.ts";
 import { AnswerStream } from "./answer-stream.ts";
 import { answerBatch } from "./batch-answer.ts";
 import { retryMs } from "./open-stream.ts";
 import { expectJson, readBody } from "./read-body.ts";
 import { resumeStream } from "./resume-stream.ts";
 import type { DoorParts, Route } from "./routes.ts";
-import { answerRpcError, rpcError } from "./rpc-answer.ts";
+import { answerRpcError, lateRpcError } from "./rpc-answer.ts";
 import {
-  accept202,
   FIRST_PRIMED,
   give,
   identify,
@@ -68,7 +67,7 @@ async function post(request: StreamableRequest, parts: DoorParts): Promise<void>
   if (id === undefined) return begin(request, message, envelope, parts);
   if (envelope.kind === "request") return ask(request, id, message, envelope, parts);
   await give(request, id, message, envelope, parts);
-  accept202(res);
+  answerEmpty(res, 202);
 }
 
 /** The first request of a client: opens its session. */
@@ -117,9 +116,7 @@ async function ask(
     }
     // The client may be gone already.
     if (stream.isClosed) return;
-    const fault = error instanceof GatewayError ? error : new GatewayError("internal", { cause: error });
-    if (fault.reason === "internal") parts.log.error({ err: error }, "request failed");
-    stream.fail(Buffer.from(rpcError(fault, requestIdOf(res), envelope.id)));
+    stream.fail(lateRpcError(res, error, parts.log, envelope.id));
   }
 }
 
@@ -128,6 +125,5 @@ async function endSession(request: StreamableRequest, { elsewhere }: DoorParts):
   if (id === undefined) throw new GatewayError("mcp_session_id_required");
   if (session === undefined || session.isLeaving) await elsewhere.end(id, caller.name);
   else session.close("deleted");
-  res.writeHead(200, { ...COMMON_HEADERS, "Content-Length": "0", "X-Request-Id": requestIdOf(res) });
-  res.end();
+  answerEmpty(res, 200);
 }

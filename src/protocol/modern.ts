@@ -1,28 +1,15 @@
 import { isUtf8 } from "node:buffer";
 import type { Envelope } from "./json-rpc.ts";
 import { OBJECT, QUOTE } from "./json.ts";
-import { locate, textAt, type Span } from "./splice.ts";
+import { META, MODERN_VERSION, NAMED_BY } from "./modern-terms.ts";
+import { locate, stringAt } from "./splice.ts";
 
 /** Headers as Node gives them: names in lower case, values without the space around them. */
 export type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 /** The first version without `initialize`: each request stands alone and says in its `_meta` who asks. */
-const FIRST_MODERN = "2026-07-28";
 /** The versions of that era that are served, best first. */
-export const MODERN_VERSIONS: readonly string[] = [FIRST_MODERN];
-
-const VERSION_KEY = "io.modelcontextprotocol/protocolVersion";
-const CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities";
-
-/** Which member of `params` the `Mcp-Name` header repeats, by method. */
-const NAMED_BY = new Map([
-  ["tools/call", "name"],
-  ["prompts/get", "name"],
-  ["resources/read", "uri"],
-  ["tasks/get", "taskId"],
-  ["tasks/update", "taskId"],
-  ["tasks/cancel", "taskId"],
-]);
+export const MODERN_VERSIONS: readonly string[] = [MODERN_VERSION];
 
 /** A version that the client names is told back to it, up to this length. */
 const MAX_TOLD = 64;
@@ -37,7 +24,7 @@ export type ModernProblem =
 /** Whether the `MCP-Protocol-Version` header names a version without `initialize`. Versions are dates and compare as text. */
 export function namesModern(headers: Headers): boolean {
   const version = headers["mcp-protocol-version"];
-  return typeof version === "string" && version >= FIRST_MODERN;
+  return typeof version === "string" && version >= MODERN_VERSION;
 }
 
 /**
@@ -48,7 +35,7 @@ export function isModern(headers: Headers, message: Buffer, envelope: Envelope):
   if (envelope.kind === "response") return false;
   if (namesModern(headers)) return true;
   const meta = metaOf(message, envelope);
-  if (meta === undefined || locate(meta, [VERSION_KEY]) === undefined) return false;
+  if (meta === undefined || locate(meta, [META.version]) === undefined) return false;
   return !isInitialize(envelope) || isWhole(meta);
 }
 
@@ -63,7 +50,7 @@ export function checkModern(
 ): ModernProblem | undefined {
   const { kind, method = "" } = envelope;
   const meta = metaOf(message, envelope);
-  const isClaimed = meta !== undefined && locate(meta, [VERSION_KEY]) !== undefined;
+  const isClaimed = meta !== undefined && locate(meta, [META.version]) !== undefined;
   if (kind === "request" || isClaimed) {
     if (isInitialize(envelope) && !isWhole(meta)) return mismatch("MCP-Protocol-Version");
     const problem = kind === "request" ? metaProblem(meta) : versionProblem(meta);
@@ -90,7 +77,7 @@ const isInitialize = ({ kind, method }: Envelope): boolean => kind === "request"
 
 function isWhole(meta: Buffer | undefined): boolean {
   if (meta === undefined || metaProblem(meta) !== undefined) return false;
-  return (versionOf(meta) as string) >= FIRST_MODERN;
+  return (versionOf(meta) as string) >= MODERN_VERSION;
 }
 
 const mismatch = (header: string): ModernProblem => ({ reason: "header_mismatch", data: { header } });
@@ -103,21 +90,23 @@ function metaOf(message: Buffer, { paramsStart, paramsEnd }: Envelope): Buffer |
     : undefined;
 }
 
-const versionOf = (meta: Buffer): string | undefined => stringAt(meta, locate(meta, [VERSION_KEY]));
+const versionOf = (meta: Buffer): string | undefined => stringAt(meta, [META.version]);
 
 function versionProblem(meta: Buffer | undefined): ModernProblem | undefined {
   if (meta === undefined) return envelopeProblem("_meta", "missing");
-  const version = locate(meta, [VERSION_KEY]);
-  if (version === undefined) return envelopeProblem(VERSION_KEY, "missing");
-  return meta[version.start] === QUOTE ? undefined : envelopeProblem(VERSION_KEY, "not a string");
+  const version = locate(meta, [META.version]);
+  if (version === undefined) return envelopeProblem(META.version, "missing");
+  return meta[version.start] === QUOTE ? undefined : envelopeProblem(META.version, "not a string");
 }
 
 function metaProblem(meta: Buffer | undefined): ModernProblem | undefined {
   const problem = versionProblem(meta);
   if (problem !== undefined || meta === undefined) return problem;
-  const capabilities = locate(meta, [CAPABILITIES_KEY]);
-  if (capabilities === undefined) return envelopeProblem(CAPABILITIES_KEY, "missing");
-  return meta[capabilities.start] === OBJECT ? undefined : envelopeProblem(CAPABILITIES_KEY, "not an object");
+  const capabilities = locate(meta, [META.clientCapabilities]);
+  if (capabilities === undefined) return envelopeProblem(META.clientCapabilities, "missing");
+  return meta[capabilities.start] === OBJECT
+    ? undefined
+    : envelopeProblem(META.clientCapabilities, "not an object");
 }
 
 const envelopeProblem = (key: string, problem: string): ModernProblem => ({
@@ -133,7 +122,7 @@ function repeatsName(
   const member = NAMED_BY.get(method);
   if (member === undefined) return true;
   const params = message.subarray(paramsStart, paramsEnd);
-  const name = stringAt(params, locate(params, [member]));
+  const name = stringAt(params, [member]);
   if (said === undefined) return name === undefined;
   const decoded = decodeValue(said as string);
   return decoded !== undefined && (name === undefined || decoded === name);
@@ -158,10 +147,4 @@ export function decodeValue(value: string): string | undefined {
   if (!CANONICAL.test(encoded)) return undefined;
   const bytes = Buffer.from(encoded, "base64");
   return isUtf8(bytes) ? bytes.toString() : undefined;
-}
-
-function stringAt(bytes: Buffer, span: Span | undefined): string | undefined {
-  return span !== undefined && bytes[span.start] === QUOTE
-    ? (JSON.parse(textAt(bytes, span)) as string)
-    : undefined;
 }

@@ -35,9 +35,18 @@ export function splice(message: Buffer, changes: readonly (Span & { text: string
 /** The text of a value. */
 export const textAt = (message: Buffer, { start, end }: Span): string => message.toString("utf8", start, end);
 
-/** An id or a token in one spelling: a string may come back with other escapes; a number keeps its digits. */
-export const sameInAnySpelling = (json: string): string =>
-  json.startsWith('"') ? JSON.stringify(JSON.parse(json)) : json;
+/** The string at a path of member names. Undefined when there is none, or it is something else. */
+export function stringAt(message: Buffer, path: readonly string[]): string | undefined {
+  const span = locate(message, path);
+  if (span === undefined || message[span.start] !== QUOTE) return undefined;
+  return JSON.parse(textAt(message, span)) as string;
+}
+
+/** An id or a token in the spelling of `Envelope.id`, so that equal ones are equal strings. */
+export function spelled(text: string): string {
+  if (text.startsWith('"')) return text.includes("\\") ? JSON.stringify(JSON.parse(text)) : text;
+  return /^(?:0|-?[1-9][0-9]*)$/.test(text) ? text : String(Number(text));
+}
 
 function member(bytes: Buffer, object: number, name: string): Span | undefined {
   if (bytes[object] !== OBJECT) return undefined;

@@ -1,6 +1,6 @@
 import { FAULTS, type Reason } from "../errors.ts";
 import { cancelled, errorResponse, onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
-import { locate, sameInAnySpelling, textAt } from "../protocol/splice.ts";
+import { locate, spelled, textAt } from "../protocol/splice.ts";
 import { ASK_TOOLS, ASK_TOOLS_ID, Handshake, isOwnId, type Told } from "./handshake.ts";
 import { laneOf } from "./lane-of.ts";
 import type { Sendable } from "./outbox.ts";
@@ -177,7 +177,7 @@ export class Exchange {
   #cancel(message: Buffer): void {
     const place = locate(message, ["params", "requestId"]);
     if (place === undefined) return;
-    const id = sameInAnySpelling(textAt(message, place));
+    const id = spelled(textAt(message, place));
     const one = this.#undecided.find((undecided) => undecided.id === id) ?? this.#requests.forget(id);
     if (one === undefined) return;
     this.#undecided = this.#undecided.filter((undecided) => undecided !== one);

@@ -102,6 +102,7 @@ export class Lanes {
 
   /** Does what is due. */
   beat(now: number): void {
+    if (this.#byId.size === 0) return;
     const { orphanMs, streamMaxAgeMs, retryMs } = this.#parts;
     for (const lane of this.#byId.values()) {
       const waitMs = lane.isDone ? Math.min(KEPT_MS, orphanMs) : orphanMs;

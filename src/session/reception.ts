@@ -1,6 +1,7 @@
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { Envelope } from "../protocol/json-rpc.ts";
+import { META } from "../protocol/modern-terms.ts";
 import type { RelaySlot, RelayAnswer } from "../relay/relay.ts";
 import type { SessionStore } from "../session-store/session-store.ts";
 import type { Claims } from "./claims.ts";
@@ -38,7 +39,7 @@ const NEWS_STEP_MS = 100;
 /** Methods that a client may send before it is initialized. */
 const FIRST_METHODS = new Set(["initialize", "ping", "server/discover"]);
 /** Where a client of the 2026-07-28 era, which knows no `initialize`, names its version. */
-const MODERN_MARK = '"io.modelcontextprotocol/protocolVersion"';
+const MODERN_MARK = `"${META.version}"`;
 
 /** Tells returning clients from new ones, and finds the sessions that they had. */
 export class Reception {

@@ -1,6 +1,6 @@
 import { GatewayError } from "../errors.ts";
 import type { Envelope } from "../protocol/json-rpc.ts";
-import { locate, sameInAnySpelling, textAt } from "../protocol/splice.ts";
+import { locate, spelled, textAt } from "../protocol/splice.ts";
 
 /** Requests of the server whose answers are awaited; older ones are forgotten, and their answers dropped. */
 const MAX_ASKED = 1000;
@@ -116,10 +116,10 @@ export class Requests {
   /** The lane of the request that asked for progress under this token, given as JSON text. */
   laneOfProgress(token: string): string | undefined {
     if (this.#inFlight.size <= 1) return this.newestLane(() => true);
-    const wanted = sameInAnySpelling(token);
+    const wanted = spelled(token);
     for (const { message, lane } of this.#inFlight.values()) {
       const place = message && locate(message, PROGRESS_TOKEN);
-      if (place && sameInAnySpelling(textAt(message, place)) === wanted) return lane;
+      if (place && spelled(textAt(message, place)) === wanted) return lane;
     }
     return undefined;
   }

@@ -5,7 +5,7 @@ import { timeOf } from "./aggregate-pages.ts";
 import { capabilitiesOf, joinInstructions, unite } from "./aggregate-capabilities.ts";
 import { ABSENT, type Crew, identity, type Question, waitFor } from "./aggregate-crew.ts";
 import { valueOf } from "./modern-members.ts";
-import { META } from "./modern-terms.ts";
+import { META } from "../protocol/modern-terms.ts";
 
 /** Introduces the members as one server of the 2026-07-28 era. */
 export async function discover(crew: Crew, { id, message, signal }: Question): Promise<Buffer> {

@@ -1,9 +1,9 @@
 import { FAULTS } from "../errors.ts";
+import { stringAt } from "../protocol/splice.ts";
 import { errorMessage, INVALID_REQUEST, resultMessage, unavailable, withId } from "./aggregate-answers.ts";
 import { capabilitiesOf, joinInstructions, unite } from "./aggregate-capabilities.ts";
 import { ABSENT, type Crew, identity, type Question } from "./aggregate-crew.ts";
 import type { Member } from "./aggregate-member.ts";
-import { stringAt } from "./aggregate-names.ts";
 import { valueOf } from "./modern-members.ts";
 
 /** The lists that a server may bring with it when it comes. */

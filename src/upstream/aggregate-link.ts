@@ -1,6 +1,6 @@
 import { FAULTS, GatewayError, type Reason } from "../errors.ts";
 import { cancelled, type Envelope, errorResponse, scanMessage } from "../protocol/json-rpc.ts";
-import { locate, type Span, splice } from "../protocol/splice.ts";
+import { locate, type Span, splice, stringAt } from "../protocol/splice.ts";
 import { errorMessage, INVALID_REQUEST, unavailable, withId } from "./aggregate-answers.ts";
 import { hasCapability } from "./aggregate-capabilities.ts";
 import { type Crew, type Question, revive } from "./aggregate-crew.ts";
@@ -8,7 +8,6 @@ import { inwardId, outwardId } from "./aggregate-ids.ts";
 import { LISTS } from "./aggregate-initialize.ts";
 import { Listening } from "./aggregate-listen.ts";
 import type { Member } from "./aggregate-member.ts";
-import { stringAt } from "./aggregate-names.ts";
 import { outwardLog, outwardRequest } from "./aggregate-outward.ts";
 import { type Route, routeOf } from "./aggregate-routes.ts";
 import { idOf } from "./modern-members.ts";

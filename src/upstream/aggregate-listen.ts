@@ -3,7 +3,7 @@ import { unite } from "./aggregate-capabilities.ts";
 import type { Crew, Question } from "./aggregate-crew.ts";
 import type { Member } from "./aggregate-member.ts";
 import { idOf, valueOf } from "./modern-members.ts";
-import { META } from "./modern-terms.ts";
+import { META } from "../protocol/modern-terms.ts";
 
 const ACKNOWLEDGED = "notifications/subscriptions/acknowledged";
 /** What comes before our acknowledgement waits for it; if it is more, the acknowledgement comes sooner. */

@@ -1,11 +1,11 @@
-import { type Span, locate, splice } from "../protocol/splice.ts";
+import { type Span, locate, splice, stringAt } from "../protocol/splice.ts";
 import { errorCode, errorMessage, INVALID_PARAMS, METHOD_NOT_FOUND, withId } from "./aggregate-answers.ts";
 import { hasCapability } from "./aggregate-capabilities.ts";
 import { type Crew, type Question, waitFor } from "./aggregate-crew.ts";
 import { decodeCursor, encodeCursor, type Place } from "./aggregate-cursor.ts";
 import { elementsAt } from "./aggregate-items.ts";
 import type { Member, Outcome } from "./aggregate-member.ts";
-import { prefixing, stringAt } from "./aggregate-names.ts";
+import { prefixing } from "./aggregate-names.ts";
 import type { Owners } from "./aggregate-owners.ts";
 import { joinPages, type Page } from "./aggregate-pages.ts";
 import { locateModern } from "./aggregate-pages.ts";

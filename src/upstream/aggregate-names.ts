@@ -42,10 +42,4 @@ export function withoutPrefix(message: Buffer, path: readonly string[], server: 
   return splice(message, [{ ...span, text: JSON.stringify(rest) }]);
 }
 
-/** The string at a path of a message, if there is one. */
-export function stringAt(message: Buffer, path: readonly string[]): string | undefined {
-  const span = locate(message, path);
-  return span && isString(message, span) ? (JSON.parse(textAt(message, span)) as string) : undefined;
-}
-
 const isString = (bytes: Buffer, { start }: Span): boolean => bytes[start] === 0x22;

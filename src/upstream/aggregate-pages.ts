@@ -1,7 +1,7 @@
 import { locate, textAt } from "../protocol/splice.ts";
 import { ABSENT, type Crew, identity } from "./aggregate-crew.ts";
 import { membersAt, objectText } from "./modern-members.ts";
-import { META } from "./modern-terms.ts";
+import { META } from "../protocol/modern-terms.ts";
 
 /** A member's page: its answer, and the items as the client is to see them. */
 export interface Page {

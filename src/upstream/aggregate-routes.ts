@@ -1,3 +1,4 @@
+import { stringAt } from "../protocol/splice.ts";
 import { errorMessage, INVALID_PARAMS, METHOD_NOT_FOUND, resultMessage } from "./aggregate-answers.ts";
 import { askInOrder, setLogLevel } from "./aggregate-ask.ts";
 import { hasCapability } from "./aggregate-capabilities.ts";
@@ -6,7 +7,7 @@ import { discover } from "./aggregate-discover.ts";
 import { initialize } from "./aggregate-initialize.ts";
 import { isList, listAll } from "./aggregate-lists.ts";
 import type { Member } from "./aggregate-member.ts";
-import { ownerOfName, stringAt, withoutPrefix } from "./aggregate-names.ts";
+import { ownerOfName, withoutPrefix } from "./aggregate-names.ts";
 
 /** What becomes of a request: it goes to one member as it is, or is answered by us, perhaps with the members' help. */
 export type Route =

@@ -6,7 +6,7 @@ import type { Ask, Asks } from "./legacy-asks.ts";
 import { legacyAnswer } from "./legacy-answer.ts";
 import { membersAt, objectText, textOf, valueOf, withMembers } from "./modern-members.ts";
 import { ModernRequest } from "./modern-request.ts";
-import { INPUT_METHODS, INTERNAL_ERROR, MAX_ROUNDS } from "./modern-terms.ts";
+import { INPUT_METHODS, INTERNAL_ERROR, MAX_ROUNDS } from "../protocol/modern-terms.ts";
 import type { LinkEnd, Upstream } from "./upstream.ts";
 
 export interface CallParts {

@@ -1,7 +1,7 @@
 import { GatewayError } from "../errors.ts";
 import { textOf, valueOf, withoutMembers } from "./modern-members.ts";
 import { ModernRequest } from "./modern-request.ts";
-import { META, MODERN_VERSION, TASKS_EXTENSION } from "./modern-terms.ts";
+import { META, MODERN_VERSION, TASKS_EXTENSION } from "../protocol/modern-terms.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** How long a server may take to be started and to say what it is, in ms. */

@@ -2,7 +2,7 @@ import type { Log } from "../log.ts";
 import type { Envelope } from "../protocol/json-rpc.ts";
 import { objectText, valueOf, withoutMembers } from "./modern-members.ts";
 import { ModernRequest } from "./modern-request.ts";
-import { INTERNAL_ERROR, META, METHOD_NOT_FOUND } from "./modern-terms.ts";
+import { INTERNAL_ERROR, META, METHOD_NOT_FOUND } from "../protocol/modern-terms.ts";
 import type { Upstream } from "./upstream.ts";
 
 export interface ListenParts {

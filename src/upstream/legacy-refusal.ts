@@ -1,5 +1,10 @@
 import { textOf, valueOf } from "./modern-members.ts";
-import { LEGACY_VERSIONS, METHOD_NOT_FOUND, MODERN_VERSION, UNSUPPORTED_VERSION } from "./modern-terms.ts";
+import {
+  LEGACY_VERSIONS,
+  METHOD_NOT_FOUND,
+  MODERN_VERSION,
+  UNSUPPORTED_VERSION,
+} from "../protocol/modern-terms.ts";
 
 /** What a server that knows no `initialize` may miss in it, beside the version. */
 const ERA_MEMBERS = "io.modelcontextprotocol/";

@@ -22,7 +22,7 @@ import {
   METHOD_NOT_FOUND,
   MODERN_VERSION,
   TASKS_EXTENSION,
-} from "./modern-terms.ts";
+} from "../protocol/modern-terms.ts";
 import type { LinkEvents, Upstream } from "./upstream.ts";
 
 export interface TalkParts {

@@ -2,7 +2,7 @@ import { OBJECT } from "../protocol/json.ts";
 import { locate } from "../protocol/splice.ts";
 import { type Members, objectText, textOf, valueOf, withMembers, withoutMembers } from "./modern-members.ts";
 import type { Introduction } from "./modern-session.ts";
-import { INVALID_PARAMS, META, MODERN_VERSION } from "./modern-terms.ts";
+import { INVALID_PARAMS, META, MODERN_VERSION } from "../protocol/modern-terms.ts";
 
 /** The answers that a client may keep, and must be told for how long. */
 const CACHEABLE = [

@@ -7,7 +7,7 @@ import { idOf, type Members, objectText, textOf, withMembers, withoutMembers } f
 import type { Parked } from "./modern-parked.ts";
 import type { ModernPool } from "./modern-pool.ts";
 import type { ModernSession } from "./modern-session.ts";
-import { INPUT_METHODS, INTERNAL_ERROR, META, METHOD_NOT_FOUND } from "./modern-terms.ts";
+import { INPUT_METHODS, INTERNAL_ERROR, META, METHOD_NOT_FOUND } from "../protocol/modern-terms.ts";
 import type { LinkEnd } from "./upstream.ts";
 
 /** Where a call's messages go: to the request that began it, or to one that has come back with input. */

@@ -1,5 +1,5 @@
 import { membersAt, type Members, textOf, withoutMembers } from "./modern-members.ts";
-import { META, TASKS_EXTENSION } from "./modern-terms.ts";
+import { META, TASKS_EXTENSION } from "../protocol/modern-terms.ts";
 
 /** Who makes a request of the 2026-07-28 era and what it can, as `initialize` says it. */
 export interface Identity {

@@ -7,7 +7,7 @@ import { ModernListen } from "./modern-listen.ts";
 import { idOf, membersAt, textOf, valueOf } from "./modern-members.ts";
 import type { Parked } from "./modern-parked.ts";
 import type { ModernPool } from "./modern-pool.ts";
-import { INTERNAL_ERROR, INVALID_PARAMS, META, METHOD_NOT_FOUND } from "./modern-terms.ts";
+import { INTERNAL_ERROR, INVALID_PARAMS, META, METHOD_NOT_FOUND } from "../protocol/modern-terms.ts";
 import type { Link, LinkEnd, LinkEvents } from "./upstream.ts";
 
 export interface ModernLinkParts {

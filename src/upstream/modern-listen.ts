@@ -6,7 +6,7 @@ import { textOf, valueOf, withMembers } from "./modern-members.ts";
 import type { CallStream } from "./modern-call.ts";
 import type { ModernPool } from "./modern-pool.ts";
 import type { ModernSession } from "./modern-session.ts";
-import { INVALID_PARAMS, META, METHOD_NOT_FOUND } from "./modern-terms.ts";
+import { INVALID_PARAMS, META, METHOD_NOT_FOUND } from "../protocol/modern-terms.ts";
 import type { LinkEnd } from "./upstream.ts";
 
 /** What a client wants to be told. */

@@ -1,5 +1,5 @@
 import { beginWalk, OBJECT, OBJECT_END, QUOTE, skipSpace, skipString, skipValue } from "../protocol/json.ts";
-import { locate, type Span, splice, textAt } from "../protocol/splice.ts";
+import { locate, type Span, spelled, splice, textAt } from "../protocol/splice.ts";
 
 /** One member of an object in a message: its name, the text of its value, and where all of it stands. */
 interface Member extends Span {
@@ -82,7 +82,7 @@ export function valueOf(message: Buffer, path: readonly string[]): unknown {
 /** The id at a path as JSON text, in the one spelling of `Envelope.id`. */
 export function idOf(message: Buffer, path: readonly string[]): string | undefined {
   const text = textOf(message, path);
-  return text?.includes("\\") ? JSON.stringify(JSON.parse(text)) : text;
+  return text === undefined ? undefined : spelled(text);
 }
 
 /** The JSON text of an object. */

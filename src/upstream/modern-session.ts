@@ -2,7 +2,7 @@ import { GatewayError } from "../errors.ts";
 import { type Envelope, errorResponse, scanMessage } from "../protocol/json-rpc.ts";
 import type { Identity } from "./modern-identity.ts";
 import { objectText, textOf, withoutMembers } from "./modern-members.ts";
-import { LEGACY_VERSIONS, METHOD_NOT_FOUND } from "./modern-terms.ts";
+import { LEGACY_VERSIONS, METHOD_NOT_FOUND } from "../protocol/modern-terms.ts";
 import type { Link, LinkEnd, Upstream } from "./upstream.ts";
 
 /** Whom a session's server talks to. */

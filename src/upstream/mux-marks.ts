@@ -1,5 +1,5 @@
 import { type Envelope } from "../protocol/json-rpc.ts";
-import { locate, type Span, splice, textAt } from "../protocol/splice.ts";
+import { locate, type Span, spelled, splice, textAt } from "../protocol/splice.ts";
 
 const PROGRESS_TOKEN = "progressToken";
 /** Its value is the id of the `subscriptions/listen` request that a message belongs to. */
@@ -24,12 +24,6 @@ export function textOf(message: Buffer, ...path: string[]): string | undefined {
 export function stringOf(message: Buffer, ...path: string[]): string | undefined {
   const text = textOf(message, ...path);
   return text?.startsWith('"') ? (JSON.parse(text) as string) : undefined;
-}
-
-/** An id or token in the spelling of `Envelope.id`, so that equal ones are equal strings. */
-export function spelled(text: string): string {
-  if (text.startsWith('"')) return text.includes("\\") ? JSON.stringify(JSON.parse(text)) : text;
-  return /^(?:0|-?[1-9][0-9]*)$/.test(text) ? text : String(Number(text));
 }
 
 /** A client's request as the server is to see it. */

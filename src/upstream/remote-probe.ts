@@ -1,8 +1,9 @@
 import { GatewayError } from "../errors.ts";
 import { scanMessage, type Envelope } from "../protocol/json-rpc.ts";
+import { GATEWAY_META, MODERN_VERSION } from "../protocol/modern-terms.ts";
 import { locate, textAt } from "../protocol/splice.ts";
 import type { RemoteHttp } from "./remote-http.ts";
-import { MODERN, repeatedHeaders, VERSION_META } from "./remote-modern.ts";
+import { repeatedHeaders } from "./remote-modern.ts";
 import { openPost, Refusal } from "./remote-post.ts";
 
 export type Era = "modern" | "legacy";
@@ -14,13 +15,7 @@ const PROBE = Buffer.from(
     jsonrpc: "2.0",
     id: "mcp-sse-gateway/era",
     method: "server/discover",
-    params: {
-      _meta: {
-        [VERSION_META]: MODERN,
-        "io.modelcontextprotocol/clientInfo": { name: "mcp-sse-gateway", version: "1" },
-        "io.modelcontextprotocol/clientCapabilities": {},
-      },
-    },
+    params: { _meta: GATEWAY_META },
   }),
 );
 const ENVELOPE = scanMessage(PROBE) as Envelope;
@@ -75,7 +70,7 @@ function eraOf(answer: Buffer): Era {
   if (code === -32020 || code === -32021) return "modern";
   const list = code === -32022 ? ["error", "data", "supported"] : ["result", "supportedVersions"];
   const versions = valueAt(answer, list);
-  const speaks = (version: unknown) => typeof version === "string" && version >= MODERN;
+  const speaks = (version: unknown) => typeof version === "string" && version >= MODERN_VERSION;
   return Array.isArray(versions) && versions.some(speaks) ? "modern" : "legacy";
 }
 

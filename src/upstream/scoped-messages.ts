@@ -2,7 +2,7 @@ import { locate, type Span, splice } from "../protocol/splice.ts";
 import { resultMessage } from "./aggregate-answers.ts";
 import { elementsAt } from "./aggregate-items.ts";
 import { membersAt, objectText, withoutMembers } from "./modern-members.ts";
-import { META } from "./modern-terms.ts";
+import { META } from "../protocol/modern-terms.ts";
 
 /** What is left of a server of which only tools may be used. */
 const KEPT_CAPABILITIES = new Set(["tools", "logging"]);

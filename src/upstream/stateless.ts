@@ -1,6 +1,7 @@
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { type Envelope, errorResponse } from "../protocol/json-rpc.ts";
+import { GATEWAY_META, META, MODERN_VERSION } from "../protocol/modern-terms.ts";
 import type { Branch } from "./mux-branch.ts";
 import { cancelledMark, stringOf } from "./mux-marks.ts";
 import type { TrunkRules } from "./mux-rules.ts";
@@ -16,13 +17,7 @@ export interface StatelessOptions {
   log: Log;
 }
 
-const VERSION = "2026-07-28";
-const VERSION_KEY = "io.modelcontextprotocol/protocolVersion";
-const CLAIM = JSON.stringify({
-  [VERSION_KEY]: VERSION,
-  "io.modelcontextprotocol/clientInfo": { name: "mcp-sse-gateway", version: "1" },
-  "io.modelcontextprotocol/clientCapabilities": {},
-});
+const CLAIM = JSON.stringify(GATEWAY_META);
 const DISCOVER = Buffer.from(
   `{"jsonrpc":"2.0","id":0,"method":"server/discover","params":{"_meta":${CLAIM}}}`,
 );
@@ -47,7 +42,10 @@ export function createStatelessUpstream(inner: Upstream, options: StatelessOptio
     const answer = await discover(trunk, probeMs);
     if (answer === "silence") silentUntil = performance.now() + SILENCE_MS;
     else isSpoken = answer;
-    log.info({ server: inner.name, era: isSpoken ? VERSION : "legacy" }, "The server was asked for its era");
+    log.info(
+      { server: inner.name, era: isSpoken ? MODERN_VERSION : "legacy" },
+      "The server was asked for its era",
+    );
     if (!isSpoken) throw new GatewayError("upstream_era");
   }
 
@@ -76,7 +74,7 @@ function discover(trunk: Trunk, probeMs: number): Promise<boolean | "silence"> {
     const timer = setTimeout(() => settle("silence"), probeMs);
     trunk
       .ask(DISCOVER, (answer) =>
-        settle(answer === undefined ? "silence" : versionsIn(answer).includes(VERSION)),
+        settle(answer === undefined ? "silence" : versionsIn(answer).includes(MODERN_VERSION)),
       )
       ?.catch(() => settle("silence"));
   });
@@ -93,7 +91,7 @@ function rulesOf(trunk: Trunk, begin: () => Promise<void>): TrunkRules {
     cancel: cancelWithClaim,
     fromClient(branch, message, envelope) {
       // A server of both eras takes the first message that does not name this one for the beginning of the other, for good.
-      if (stringOf(message, "params", "_meta", VERSION_KEY) === undefined) {
+      if (stringOf(message, "params", "_meta", META.version) === undefined) {
         return answerUnclaimed(trunk, branch, message, envelope);
       }
       return trunk.forward(branch, message, envelope);
@@ -118,7 +116,7 @@ function answerUnclaimed(
   { kind, id, method }: Envelope,
 ): undefined {
   if (kind === "request") {
-    const words = `params._meta must have ${VERSION_KEY}.`;
+    const words = `params._meta must have ${META.version}.`;
     branch.deliverSoon(errorResponse(id as string, -32602, words, "upstream_cannot"));
   } else if (method === "notifications/cancelled") {
     const request = branch.requests.get(cancelledMark(message)?.name ?? "");

@@ -14,6 +14,23 @@ export const META = {
   subscriptionId: "io.modelcontextprotocol/subscriptionId",
 } as const;
 
+/** The `_meta` of a request that the gateway makes on its own account. */
+export const GATEWAY_META = {
+  [META.version]: MODERN_VERSION,
+  [META.clientInfo]: { name: "mcp-sse-gateway", version: "1" },
+  [META.clientCapabilities]: {},
+};
+
+/** Which member of `params` the `Mcp-Name` header repeats, by method. */
+export const NAMED_BY: ReadonlyMap<string, string> = new Map([
+  ["tools/call", "name"],
+  ["prompts/get", "name"],
+  ["resources/read", "uri"],
+  ["tasks/get", "taskId"],
+  ["tasks/update", "taskId"],
+  ["tasks/cancel", "taskId"],
+]);
+
 /** The extension that tasks are in the 2026-07-28 era. Its tasks are not those of 2025-11-25. */
 export const TASKS_EXTENSION = "io.modelcontextprotocol/tasks";
 
