@@ -76,6 +76,11 @@ export const SETTINGS = {
       "Several keys, each with the name of its caller: `name=key` or `name=sha256:<hex>`, separated by commas. Two keys may have one name.",
       "alice=replace-me,ci=sha256:<64 hex digits>",
     ),
+    MCP_API_KEYS_FILE: setting(
+      z.string().min(1, "must not be empty").optional(),
+      "File of keys with their callers, scopes, limits and expiry, as `mcp-sse-gateway keys` writes it. It is read again when it changes and on SIGHUP; what a revoked key opened is closed.",
+      "keys.json",
+    ),
     MCP_KEY_SCOPES: setting(
       z.string().optional(),
       "What each caller may use: `name=` and servers, or `server/tool` with `*` for any letters, separated by spaces; callers are separated by commas. Unset: every caller may use everything. Set: every caller must stand here. A server that no file names is called `default`.",
@@ -166,8 +171,21 @@ export const SETTINGS = {
   })),
   ...inGroup("Where sessions are recorded", () => ({
     SESSION_STORE: setting(
-      orElse(oneOf(["auto", "memory", "redis", "upstash"]), "auto"),
-      "`auto`: Upstash when its two variables are set, else Redis when REDIS_URL is, else memory.",
+      orElse(oneOf(["auto", "memory", "file", "redis", "upstash"]), "auto"),
+      "`auto`: Upstash when its two variables are set, else Redis when REDIS_URL is, else a file when SESSION_DIR is, else memory. `file` is for one instance.",
+    ),
+    SESSION_DIR: setting(
+      z.string().min(1, "must not be empty").optional(),
+      "Directory of the file store. With SESSION_STORE=file and this unset: `data/sessions`.",
+      "data/sessions",
+    ),
+    SESSION_FILE_SYNC: setting(
+      orElse(oneOf(["always", "second", "off"]), "second"),
+      "When the file store forces what it wrote to the disk: `always`, before it answers; `second`, once a second; `off`, when the system does. A killed process loses nothing either way; a machine that loses power may.",
+    ),
+    SESSION_STORE_FALLBACK: setting(
+      orElse(oneOf(["off", "memory"]), "off"),
+      "`memory`: while the store is away, its work is done in memory, and written to the store when it is back. Right for one instance only.",
     ),
     UPSTASH_REDIS_REST_URL: setting(
       url("http:", "https:").optional(),
@@ -193,6 +211,11 @@ export const SETTINGS = {
       "URL of a Redis server; `rediss://` for TLS; several, separated by commas, for a cluster.",
       "redis://localhost:6379",
     ),
+    REDIS_CA_FILE: setting(
+      z.string().min(1, "must not be empty").optional(),
+      "File of the certificate authority that signed the Redis server's certificate, in PEM. Unset: those that Node trusts.",
+      "redis-ca.pem",
+    ),
     REDIS_KEY_PREFIX: setting(
       orElse(
         z.string().regex(/^[\w:.{}-]{1,64}$/, "must be 1 to 64 letters, digits, or any of _ : . - { }"),
@@ -203,6 +226,22 @@ export const SETTINGS = {
     STORE_TIMEOUT_MS: setting(
       orElse(whole(50, 60_000), "1000"),
       "How long the store may take to answer, in ms.",
+    ),
+    SESSION_MIRROR: setting(
+      z
+        .string()
+        .regex(/^(rediss?|https?|file):/, "must begin with redis://, rediss://, https:// or file:")
+        .optional(),
+      "A second store, to which every write goes as well: `redis://…`, `https://:token@…` for Upstash, `file:directory`. It is read while the first one is down.",
+      "redis://localhost:6380",
+    ),
+    SESSION_MIRROR_SYNC_SECONDS: setting(
+      orElse(whole(0, 86_400), "300"),
+      "How often the mirror is compared with the store and put right. 0: only after the store was away.",
+    ),
+    SESSION_MIRROR_QUEUE: setting(
+      orElse(whole(100, 1_000_000), "10000"),
+      "Writes that may wait for the mirror. Beyond it the oldest are dropped and counted, and the next comparison puts them right.",
     ),
   })),
   ...inGroup("Sessions", () => ({
@@ -258,6 +297,10 @@ export const SETTINGS = {
       orElse(whole(1, 604_800), "1800"),
       "How long a session may live without a message either way.",
     ),
+    SESSION_MAX_SECONDS: setting(
+      orElse(whole(0, 31_536_000), "0"),
+      "How long a session may live, whatever it does, on all instances together. 0: as long as it is used.",
+    ),
     FIRST_POST_SECONDS: setting(
       orElse(whole(1, 3600), "30"),
       "How long a client may take to send its first message.",
@@ -268,7 +311,7 @@ export const SETTINGS = {
     ),
     MAX_SESSIONS_PER_KEY: setting(
       orElse(whole(1, 1_000_000), "50"),
-      "Sessions that one caller has open on this instance. Above: 429.",
+      "Sessions that one caller has open, on all instances together. Above: 429. While the store is away each instance counts its own.",
     ),
     MAX_IN_FLIGHT: setting(
       orElse(whole(1, 100_000), "64"),
@@ -281,6 +324,69 @@ export const SETTINGS = {
     MAX_OUTBOX_BYTES: setting(
       orElse(whole(64 * 1024, 1024 * MIB), String(8 * MIB)),
       "What may wait for a client that reads slowly. From an eighth of it on the server is paused; above it the session ends.",
+    ),
+  })),
+  ...inGroup("Watching it", () => ({
+    METRICS_PORT: setting(
+      whole(1, 65_535).optional(),
+      "Port of its own for `/metrics`, without a key: for a private network. Unset: `/metrics` on the main port, when METRICS_TOKEN is set.",
+      "9464",
+    ),
+    METRICS_HOST: setting(
+      z
+        .string()
+        .regex(/^[0-9a-zA-Z.:-]+$/, "must be a host name or an address")
+        .optional(),
+      "Address for METRICS_PORT. Unset: that of HOST.",
+      "127.0.0.1",
+    ),
+    METRICS_TOKEN: setting(
+      z.string().min(16, "must have at least 16 characters").optional(),
+      "What `/metrics` wants as `Authorization: Bearer`.",
+      "replace-me-with-16-or-more",
+    ),
+    AUDIT_LOG: setting(
+      z.string().min(1, "must not be empty").optional(),
+      "File for audit records, one JSON line each, or `stdout`. Unset: none.",
+      "data/audit.log",
+    ),
+    AUDIT_LOG_MAX_BYTES: setting(
+      orElse(whole(64 * 1024, 1024 * MIB), String(64 * MIB)),
+      "Size at which the audit file is set aside under a number and a new one is begun.",
+    ),
+    AUDIT_LOG_FILES: setting(
+      orElse(whole(0, 10_000), "0"),
+      "Audit files that are kept beside the present one; older ones are removed. 0: all.",
+    ),
+    ALERT_WEBHOOK_URL: setting(
+      url("http:", "https:").optional(),
+      "Where alerts are posted when they begin and end, as JSON. Unset: they are log lines and metrics only.",
+      "https://hooks.example.com/mcp",
+    ),
+    ALERT_WEBHOOK_SECRET: setting(
+      z.string().min(16, "must have at least 16 characters").optional(),
+      "Signs what is posted: `X-Signature: sha256=` and the HMAC-SHA256 of timestamp, a dot, and body.",
+      "replace-me-with-16-or-more",
+    ),
+    ALERT_LATENCY_MS: setting(
+      orElse(whole(0, 3_600_000), "0"),
+      "An alert begins when 95 of 100 calls of the last minutes took no less than this. 0: never.",
+    ),
+    ALERT_ERROR_PERCENT: setting(
+      orElse(whole(0, 100), "5"),
+      "An alert begins when this share of the calls of the last minutes failed in the gateway or the server's transport. 0: never.",
+    ),
+    ALERT_SESSIONS_PERCENT: setting(
+      orElse(whole(0, 100), "80"),
+      "An alert begins when this share of MAX_SESSIONS is open. 0: never.",
+    ),
+    ALERT_SLOW_READERS: setting(
+      orElse(whole(0, 100_000), "5"),
+      "An alert begins when so many clients were cut within 5 minutes because they did not read. 0: never.",
+    ),
+    ALERT_SERVER_RESTARTS: setting(
+      orElse(whole(0, 100_000), "5"),
+      "An alert begins when a server was started again so often within 5 minutes. 0: never.",
     ),
   })),
   ...inGroup("The process", () => ({

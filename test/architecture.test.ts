@@ -12,8 +12,12 @@ const MAY_SEE: Record<string, string[]> = {
   "upstream/": ["protocol/"],
   "session/": ["protocol/", "session-store/session-store.ts", "upstream/upstream.ts", "relay/relay.ts"],
   "http/": ["protocol/", "session/"],
+  "keys/": [],
+  "audit/": [],
+  "telemetry/": ["protocol/"],
+  "cli/": ["session-store/", "keys/", "audit/"],
 };
-const FLOOR = ["errors.ts", "log.ts"];
+const FLOOR = ["errors.ts", "events.ts", "log.ts"];
 const ROOF = [
   "main.ts",
   "gateway.ts",
@@ -41,6 +45,7 @@ const ROOF = [
 /** The one home of each package, so that changing it changes one place. */
 const HOME: Record<string, string[]> = {
   "@modelcontextprotocol/sdk": ["upstream/builtin.ts", "upstream/demo-"],
+  "@opentelemetry/api": ["telemetry/tracing"],
   "@upstash/redis": ["session-store/upstash", "relay/upstash"],
   cors: ["http/app.ts"],
   dotenv: ["main.ts"],
@@ -48,6 +53,7 @@ const HOME: Record<string, string[]> = {
   express: ["http/app.ts"],
   ioredis: ["session-store/redis", "relay/redis"],
   "lru-cache": ["session/", "http/authenticate.ts", "relay/"],
+  "prom-client": ["telemetry/"],
   pino: ["log.ts"],
   "pino-pretty": ["log.ts"],
   undici: ["session-store/upstash", "relay/http", "relay/upstash", "upstream/remote"],

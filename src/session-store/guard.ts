@@ -86,6 +86,10 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
       guarded(() => store.enlist(fingerprint, sessionId, initialize, ttlSeconds)),
     trace: (fingerprint) => guarded(() => store.trace(fingerprint)),
     delist: (fingerprint, sessionId) => guarded(() => store.delist(fingerprint, sessionId)),
+    seat: (caller, sessionId, owner, ttlSeconds) =>
+      guarded(() => store.seat(caller, sessionId, owner, ttlSeconds)),
+    unseat: (caller, sessionIds) => guarded(() => store.unseat(caller, sessionIds)),
+    seatsOf: (caller) => guarded(() => store.seatsOf(caller)),
     writeJournals: (changes, ttlSeconds) => guarded(() => store.writeJournals(changes, ttlSeconds)),
     readJournal: (id, epoch) => guarded(() => store.readJournal(id, epoch)),
     removeJournal: (id, epoch) => guarded(() => store.removeJournal(id, epoch)),

@@ -3,7 +3,15 @@ import type { ClientTrace, JournalChange, SessionStore } from "./session-store.t
 /** The verbs whose keys hold hashes; those of all others hold texts. */
 export type HashVerbs = Pick<
   SessionStore,
-  "enlist" | "trace" | "delist" | "writeJournals" | "readJournal" | "removeJournal"
+  | "enlist"
+  | "trace"
+  | "delist"
+  | "seat"
+  | "unseat"
+  | "seatsOf"
+  | "writeJournals"
+  | "readJournal"
+  | "removeJournal"
 >;
 
 /** A client that comes again and again under one fingerprint must not make the answer grow without end. */

@@ -1,6 +1,13 @@
 import { decodeTrace, encodeTrace, entriesOf, traceField } from "./hashes.ts";
 import { decodeLease, decodeRecord, encodeLease, encodeRecord } from "./record-codec.ts";
-import { clientKey, journalKey, leaseKey, sessionKey, type SessionStore } from "./session-store.ts";
+import {
+  callerKey,
+  clientKey,
+  journalKey,
+  leaseKey,
+  sessionKey,
+  type SessionStore,
+} from "./session-store.ts";
 import { StoreFailure, unavailable } from "./store-failure.ts";
 
 export interface MemorySessionStoreOptions {
@@ -76,6 +83,7 @@ export function createMemorySessionStore(options: MemorySessionStoreOptions = {}
   const session = (id: string): string => sessionKey("", id);
   const lease = (id: string): string => leaseKey("", id);
   const trace = (fingerprint: string): string => clientKey("", fingerprint);
+  const seats = (caller: string): string => callerKey("", caller);
   const journal = (id: string, epoch: number): string => journalKey("", id, epoch);
 
   return {
@@ -110,7 +118,12 @@ export function createMemorySessionStore(options: MemorySessionStoreOptions = {}
       whileOpen(
         () => read(session(record.id)) === encodeRecord(record) && entries.delete(session(record.id)),
       ),
-    putLease: (held, ttlSeconds) => whileOpen(() => write(lease(held.id), encodeLease(held), ttlSeconds)),
+    putLease: (held, ttlSeconds) =>
+      whileOpen(() => {
+        const before = decodeLease(read(lease(held.id)), held.id);
+        write(lease(held.id), encodeLease(held), ttlSeconds);
+        return before;
+      }),
     getLease: (instanceId) => whileOpen(() => decodeLease(read(lease(instanceId)), instanceId)),
     removeLease: (instanceId) => whileOpen(() => void entries.delete(lease(instanceId))),
     enlist: (fingerprint, sessionId, initialize, ttlSeconds) =>
@@ -118,6 +131,17 @@ export function createMemorySessionStore(options: MemorySessionStoreOptions = {}
     trace: (fingerprint) => whileOpen(() => decodeTrace(readHash(trace(fingerprint)) ?? [])),
     delist: (fingerprint, sessionId) =>
       whileOpen(() => change(trace(fingerprint), [], [traceField(sessionId)])),
+    seat: (caller, sessionId, owner, ttlSeconds) =>
+      whileOpen(() => {
+        change(seats(caller), [[sessionId, owner]], [], ttlSeconds);
+        return readHash(seats(caller))?.size ?? 0;
+      }),
+    unseat: (caller, sessionIds) => whileOpen(() => change(seats(caller), [], sessionIds)),
+    seatsOf: (caller) =>
+      whileOpen(() => {
+        const held = [...(readHash(seats(caller)) ?? [])];
+        return new Map(held.map(([id, owner]) => [id, owner.toString()]));
+      }),
     writeJournals: (changes, ttlSeconds) =>
       whileOpen(() => {
         for (const each of changes)

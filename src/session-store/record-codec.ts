@@ -26,10 +26,10 @@ function parseObject(text: unknown): Members | undefined {
  * `removeIf` compare texts.
  */
 export function encodeRecord(record: SessionRecord): string {
-  const { v, id, owner, epoch, caller, server, transport, createdAt, client } = record;
-  const { initialize, logLevel, subscriptions, released } = record;
+  const { v, id, owner, epoch, rev, caller, key, server, transport, createdAt, client } = record;
+  const { initialize, logLevel, subscriptions, released, ending } = record;
   const { userAgent, address, clientId } = client;
-  const known = { v, id, owner, epoch, caller, server, transport, createdAt };
+  const known = { v, id, owner, epoch, rev, caller, key, server, transport, createdAt };
   // Members that are undefined are not in the JSON.
   return JSON.stringify({
     ...known,
@@ -38,6 +38,7 @@ export function encodeRecord(record: SessionRecord): string {
     logLevel,
     subscriptions,
     released,
+    ending,
   });
 }
 
@@ -48,20 +49,24 @@ export function decodeRecord(text: unknown, id: string): SessionRecord | undefin
     return undefined;
   const { owner, epoch, caller, server, createdAt, initialize, logLevel } = found;
   const subscriptions: unknown = found.subscriptions;
-  const released: unknown = found.released;
+  const { rev, key, released, ending }: Members = found;
   const client: unknown = found.client;
   if (!areStrings(owner, caller, server, createdAt) || !Number.isSafeInteger(epoch)) return undefined;
   if (!isObject(client) || !areStrings(client["userAgent"], client["address"])) return undefined;
   if (client["clientId"] !== undefined && !areStrings(client["clientId"])) return undefined;
   if (subscriptions !== undefined && !isListOfStrings(subscriptions)) return undefined;
-  if (released !== undefined && released !== true) return undefined;
+  if (![released, ending].every((mark) => mark === undefined || mark === true)) return undefined;
+  if (rev !== undefined && !Number.isSafeInteger(rev)) return undefined;
+  if (key !== undefined && typeof key !== "string") return undefined;
   const { userAgent, address, clientId } = client as SessionRecord["client"];
   const record = {
     v: 1,
     id,
     owner,
     epoch,
+    ...(rev === undefined ? {} : { rev }),
     caller,
+    ...(key === undefined ? {} : { key }),
     server,
     transport: found.transport,
     createdAt,
@@ -72,12 +77,13 @@ export function decodeRecord(text: unknown, id: string): SessionRecord | undefin
     ...(initialize === undefined ? {} : { initialize }),
     ...(logLevel === undefined ? {} : { logLevel }),
     ...(subscriptions === undefined ? {} : { subscriptions }),
-    ...(released === undefined ? {} : { released }),
+    ...(released === undefined ? {} : { released: true }),
+    ...(ending === undefined ? {} : { ending: true }),
   };
 }
 
-export const encodeLease = ({ v, id, startedAt, state, relay }: Lease): string =>
-  JSON.stringify({ v, id, startedAt, state, relay });
+export const encodeLease = ({ v, id, startedAt, state, relay, look }: Lease): string =>
+  JSON.stringify({ v, id, startedAt, state, relay, look });
 
 /** The lease in `text` if it is whole, of this version and that of instance `id`; undefined otherwise. Never throws. */
 export function decodeLease(text: unknown, id: string): Lease | undefined {
@@ -87,7 +93,11 @@ export function decodeLease(text: unknown, id: string): Lease | undefined {
   const relay: unknown = found.relay;
   if (relay !== undefined && typeof relay !== "string") return undefined;
   const lease: Lease = { v: 1, id, startedAt: found.startedAt, state: found.state };
-  return relay === undefined ? lease : { ...lease, relay };
+  return {
+    ...lease,
+    ...(relay === undefined ? {} : { relay }),
+    ...(found.look === true ? { look: true } : {}),
+  };
 }
 
 /** Decodes what a driver was answered, null for an absent key, and tells the log of a record that is there and unreadable. */

@@ -168,7 +168,9 @@ export function openRedisSessionStore(options: RedisSessionStoreOptions): Sessio
     removeIf: (record) =>
       run(async () => (await client.eval(REMOVE_IF, 1, session(record.id), encodeRecord(record))) === 1),
     putLease: (held, ttlSeconds) =>
-      run(async () => void (await client.set(lease(held.id), encodeLease(held), "EX", ttlSeconds))),
+      run(async () =>
+        decodeLease(await client.set(lease(held.id), encodeLease(held), "EX", ttlSeconds, "GET"), held.id),
+      ),
     getLease: (instanceId) => run(async () => decodeLease(await client.get(lease(instanceId)), instanceId)),
     removeLease: (instanceId) => run(async () => void (await client.del(lease(instanceId)))),
     ...redisHashVerbs(client, prefix, run),

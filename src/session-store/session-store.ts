@@ -8,8 +8,12 @@ export interface SessionRecord {
   owner: string;
   /** Grows by one with each change of owner. */
   epoch: number;
+  /** Grows by one each time its owner changes it. With `epoch` it says which of two copies is the newer. Absent: 0. */
+  rev?: number;
   /** Name of the caller whose key opened the session. */
   caller: string;
+  /** Id of the API key that opened it, so that it ends when that key is revoked. It says nothing of the key. */
+  key?: string;
   /** Name of the MCP server behind. */
   server: string;
   /** How its client speaks to us. */
@@ -26,6 +30,8 @@ export interface SessionRecord {
   subscriptions?: string[];
   /** The owner has let go of the session: the next instance that a client reaches may claim it. */
   released?: true;
+  /** An operator has asked for its end: no instance takes it up, and its owner ends it as soon as it looks. */
+  ending?: true;
 }
 
 /** An instance's sign of life. A record whose owner has no lease belongs to a dead instance. */
@@ -38,6 +44,8 @@ export interface Lease {
   state: "serving" | "draining";
   /** How other instances reach this one: `Relay.address`. Absent when the relay is off. */
   relay?: string;
+  /** Somebody changed records of this instance, and it should look at them: it finds this when it renews its lease. */
+  look?: true;
 }
 
 /** What is known of a client that may come back: the sessions it had, and how it introduced itself last. */
@@ -74,7 +82,7 @@ export interface JournalChange {
  */
 export interface SessionStore {
   /** The word that `SESSION_STORE` has for this driver. */
-  readonly kind: "memory" | "redis" | "upstash";
+  readonly kind: "memory" | "file" | "redis" | "upstash";
   /** Writes the record if its id is free. False when a record with this id exists. */
   create(record: SessionRecord, ttlSeconds: number): Promise<boolean>;
   /** The record, or undefined when it is absent, expired, damaged or of another version. */
@@ -87,8 +95,8 @@ export interface SessionStore {
   remove(ids: readonly string[]): Promise<void>;
   /** Removes the record if exactly this one is stored. False otherwise. */
   removeIf(record: SessionRecord): Promise<boolean>;
-  /** Writes or renews an instance's lease. */
-  putLease(lease: Lease, ttlSeconds: number): Promise<void>;
+  /** Writes or renews an instance's lease. The lease that stood there before, if any. One command. */
+  putLease(lease: Lease, ttlSeconds: number): Promise<Lease | undefined>;
   /** The lease of an instance, or undefined when it has none: the instance is dead. */
   getLease(instanceId: string): Promise<Lease | undefined>;
   removeLease(instanceId: string): Promise<void>;
@@ -98,6 +106,15 @@ export interface SessionStore {
   trace(fingerprint: string): Promise<ClientTrace | undefined>;
   /** Forgets a session of a client; how the client introduced itself stays until it expires. */
   delist(fingerprint: string, sessionId: string): Promise<void>;
+  /**
+   * Notes a session of a caller and the instance that owns it, and restarts the expiry of that caller's index. How many
+   * sessions are noted then, this one included: exact even when many instances do it at once. Three commands, one batch.
+   */
+  seat(caller: string, sessionId: string, owner: string, ttlSeconds: number): Promise<number>;
+  /** Forgets sessions of a caller. One command. */
+  unseat(caller: string, sessionIds: readonly string[]): Promise<void>;
+  /** The noted sessions of a caller, by id, with their owners; an owner that died may have left some that are gone. One command. */
+  seatsOf(caller: string): Promise<Map<string, string>>;
   /**
    * Carries out changes to journals in one batch, at most three commands each, and restarts their expiry; a change of
    * nothing does only that. An entry that is both put and dropped is dropped. A batch that is rejected may have been
@@ -125,3 +142,10 @@ export const clientKey = (prefix: string, fingerprint: string): string => `${pre
 /** Key of a session's journal under the prefix: `mcp:journal:<id>:<epoch>` by default, a hash. */
 export const journalKey = (prefix: string, id: string, epoch: number): string =>
   `${prefix}journal:${id}:${epoch}`;
+
+/** Key of a caller's index of sessions under the prefix: `mcp:caller:<name>` by default, a hash of owners by session id. */
+export const callerKey = (prefix: string, caller: string): string => `${prefix}caller:${caller}`;
+
+/** Which of two copies of a record is the newer: above 0 when `one` is. The record's own count decides, never a clock. */
+export const compareVersions = (one: SessionRecord, other: SessionRecord): number =>
+  one.epoch - other.epoch || (one.rev ?? 0) - (other.rev ?? 0);

@@ -1,7 +1,7 @@
 import type { Redis } from "@upstash/redis";
 
 import { decodeTrace, encodeTrace, entriesOf, traceField, type HashVerbs } from "./hashes.ts";
-import { clientKey, journalKey, type JournalChange } from "./session-store.ts";
+import { callerKey, clientKey, journalKey, type JournalChange } from "./session-store.ts";
 import { StoreFailure } from "./store-failure.ts";
 
 /** Some databases take no request above 1 MiB, and the client adds a little of its own. */
@@ -83,9 +83,10 @@ export function upstashHashVerbs(
   deadlineMs: number,
   run: <T>(work: () => Promise<T>) => Promise<T>,
 ): HashVerbs {
-  async function carryOut(batch: ReturnType<Redis["pipeline"]>): Promise<void> {
+  async function carryOut(batch: ReturnType<Redis["pipeline"]>): Promise<unknown[]> {
     const replies = await batch.exec<unknown[]>();
     if (replies.length !== batch.length()) throw new StoreFailure("unreachable", "BAD_ANSWER");
+    return replies;
   }
 
   async function send(pieces: readonly Piece[], ttlSeconds: number): Promise<void> {
@@ -109,6 +110,7 @@ export function upstashHashVerbs(
     }
   }
 
+  const seats = (caller: string): string => callerKey(prefix, caller);
   const trace = (fingerprint: string): string => clientKey(prefix, fingerprint);
 
   return {
@@ -123,6 +125,21 @@ export function upstashHashVerbs(
       run(async () => decodeTrace(pairs(await redis.exec(["HGETALL", trace(fingerprint)])))),
     delist: (fingerprint, sessionId) =>
       run(async () => void (await redis.hdel(trace(fingerprint), traceField(sessionId)))),
+    seat: (caller, sessionId, owner, ttlSeconds) =>
+      run(async () => {
+        const batch = redis.pipeline();
+        batch.hset(seats(caller), { [sessionId]: owner });
+        batch.expire(seats(caller), ttlSeconds);
+        batch.hlen(seats(caller));
+        const count = (await carryOut(batch))[2];
+        if (typeof count !== "number") throw new StoreFailure("unreachable", "BAD_ANSWER");
+        return count;
+      }),
+    unseat: (caller, sessionIds) =>
+      run(async () => {
+        if (sessionIds.length > 0) await redis.hdel(seats(caller), ...sessionIds);
+      }),
+    seatsOf: (caller) => run(async () => new Map(pairs(await redis.exec(["HGETALL", seats(caller)])))),
     writeJournals: (changes, ttlSeconds) => run(() => writeAll(changes, ttlSeconds)),
     readJournal: (id, epoch) =>
       run(async () => {

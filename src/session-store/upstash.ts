@@ -187,7 +187,10 @@ export function openUpstashSessionStore(options: UpstashSessionStoreOptions): Se
     removeIf: (record) =>
       run(async () => (await redis.exec(["DELEX", session(record.id), "IFEQ", encodeRecord(record)])) === 1),
     putLease: (held, ttlSeconds) =>
-      run(async () => void (await redis.exec(["SET", lease(held.id), encodeLease(held), "EX", ttlSeconds]))),
+      run(async () => {
+        const command = ["SET", lease(held.id), encodeLease(held), "EX", ttlSeconds, "GET"] as const;
+        return decodeLease(await redis.exec([...command]), held.id);
+      }),
     getLease: (instanceId) =>
       run(async () => decodeLease(await redis.exec(["GET", lease(instanceId)]), instanceId)),
     removeLease: (instanceId) => run(async () => void (await redis.del(lease(instanceId)))),
