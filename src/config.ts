@@ -52,6 +52,8 @@ export interface Config {
     extend: "late" | "always";
     heartbeatSeconds: number;
     idleSeconds: number;
+    /** 0: as long as it is used. */
+    maxSeconds: number;
     firstPostSeconds: number;
     requestTimeoutSeconds: number;
     maxSessions: number;
@@ -139,6 +141,7 @@ export function loadConfig(
       extend: values.SESSION_EXTEND,
       heartbeatSeconds: values.HEARTBEAT_SECONDS,
       idleSeconds: values.SESSION_IDLE_SECONDS,
+      maxSeconds: values.SESSION_MAX_SECONDS,
       firstPostSeconds: values.FIRST_POST_SECONDS,
       requestTimeoutSeconds: values.REQUEST_TIMEOUT_SECONDS,
       maxSessions: values.MAX_SESSIONS,

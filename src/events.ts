@@ -25,7 +25,7 @@ export type GatewayEvent =
   | {
       type: "stream_closed";
       transport: string;
-      end: "client" | "rotated" | "drain" | "slow_reader" | "error";
+      end: StreamEnd;
     }
   | { type: "server_restarted"; server: string; why: string }
   /** A server has failed too often and is left alone, or is used again. */
@@ -39,6 +39,9 @@ interface SessionNamed {
   caller: string;
   key?: string | undefined;
 }
+
+/** Why a stream ended: its client went, or the gateway ended it. */
+export type StreamEnd = "client" | "rotated" | "drain" | "slow_reader" | "session_over";
 
 /** Where a request showed its credential. */
 export type Shown = "bearer" | "x_api_key" | "query" | "session_token" | "none";

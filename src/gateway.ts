@@ -4,6 +4,7 @@ import { Server as NetServer } from "node:net";
 import { openRelay, openSessionStore } from "./backend.ts";
 import type { Config } from "./config.ts";
 import { ConfigError, GatewayError } from "./errors.ts";
+import { NO_EVENTS } from "./events.ts";
 import { createApp } from "./http/app.ts";
 import { Authenticator } from "./http/authenticate.ts";
 import { clientAddress } from "./http/client-address.ts";
@@ -70,9 +71,13 @@ export async function startGateway(
   const instanceId = `i-${randomBytes(8).toString("hex")}`;
   const store = openSessionStore(config.store, log);
   await greet(store, log);
-  const servers = openServers({ ...config, env, version, log });
+  const events = NO_EVENTS;
+  const servers = openServers({ ...config, env, version, events, log });
   const limits = limitsOf(config);
-  const sessions = new Sessions({ instanceId, store, servers, log, ...config.session, limits, retryMs });
+  const maxSessionsOf = () => config.session.maxSessionsPerCaller;
+  const mayUse = () => true;
+  const common0 = { instanceId, store, servers, events, log, ...config.session };
+  const sessions = new Sessions({ ...common0, maxSessionsOf, mayUse, limits, retryMs });
   const whereabouts = new Whereabouts(store, instanceId);
   const now = () => performance.now();
   const claims = new Claims({ instanceId, store, sessions, whereabouts, ...config.session, log });
@@ -216,6 +221,7 @@ function limitsOf({ session, servers }: Config): SessionLimits {
     startMs: Math.max(...servers.map(({ startSeconds }) => startSeconds)) * 1000,
     requestTimeoutMs: session.requestTimeoutSeconds * 1000,
     orphanMs: session.orphanGraceSeconds * 1000,
+    maxAgeMs: session.maxSeconds * 1000,
     streamMaxAgeMs: session.streamMaxAgeSeconds * 1000,
     restarts: Math.max(...servers.map(({ restarts }) => restarts)),
   };

@@ -1,3 +1,4 @@
+import type { Events } from "./events.ts";
 import type { Log } from "./log.ts";
 import type { ServerConfig } from "./server-config.ts";
 import { breakUpstream } from "./upstream/breaker.ts";
@@ -30,6 +31,7 @@ export interface ServerParts {
 export interface ServerPartsOptions {
   /** What a process may inherit from. */
   env: NodeJS.ProcessEnv;
+  events: Events;
   log: Log;
 }
 
@@ -90,7 +92,7 @@ function linesTo(config: ServerConfig, options: ServerPartsOptions): Lines {
 
 function linesToProcess(
   config: Extract<ServerConfig, { kind: "stdio" }>,
-  { env, log }: ServerPartsOptions,
+  { env, events, log }: ServerPartsOptions,
 ): Lines {
   const idleMs = config.idleSeconds * 1000;
   const stdio = createStdioUpstream({
@@ -99,10 +101,11 @@ function linesToProcess(
     spawnConcurrency: config.spawnConcurrency + (config.model === "pool" ? config.poolSize : 0),
     env: { ...childEnvironment(env, []), ...config.env },
     maxWaiting: config.maxChildren,
+    events,
     log,
   });
   // Each side has its own: a server that ends when it is asked for the other era must not close the door to sessions.
-  const breaker = (): Upstream => breakUpstream(lend(stdio), { ...BREAKER, log });
+  const breaker = (): Upstream => breakUpstream(lend(stdio), { ...BREAKER, events, log });
   const sessions = breaker();
   const pool =
     config.model === "pool"

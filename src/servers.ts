@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { GatewayError } from "./errors.ts";
+import type { Events } from "./events.ts";
 import type { Log } from "./log.ts";
 import { AGGREGATE, type ServerConfig } from "./server-config.ts";
 import { createServerParts, lend, type ServerParts } from "./server-parts.ts";
@@ -36,6 +37,8 @@ export interface ServerRegistry extends Servers {
    * sessions that open; those that are open keep what they have until it is closed.
    */
   replace(next: readonly ServerConfig[]): Replaced;
+  /** Takes other scopes, for what is opened from now on. */
+  allow(scopes: ReadonlyMap<string, Scope> | undefined): void;
   stats(): ServerStats[];
   /** Ends every server. Safe to call twice. */
   close(): Promise<void>;
@@ -49,6 +52,7 @@ export interface ServersOptions {
   env: NodeJS.ProcessEnv;
   /** The gateway's own, which clients of several servers see. */
   version: string;
+  events: Events;
   log: Log;
   /** Builds one server; another way for tests. */
   build?: (config: ServerConfig) => ServerParts;
@@ -62,7 +66,7 @@ export function openServers(options: ServersOptions): ServerRegistry {
 }
 
 class Registry implements ServerRegistry {
-  readonly #scopes: ReadonlyMap<string, Scope> | undefined;
+  #scopes: ReadonlyMap<string, Scope> | undefined;
   readonly #version: string;
   readonly #log: Log;
   readonly #build: (config: ServerConfig) => ServerParts;
@@ -72,11 +76,11 @@ class Registry implements ServerRegistry {
   #isStarted = false;
   #closed: Promise<void> | undefined;
 
-  constructor({ servers, scopes, env, version, log, build }: ServersOptions) {
+  constructor({ servers, scopes, env, version, events, log, build }: ServersOptions) {
     this.#scopes = scopes;
     this.#version = version;
     this.#log = log;
-    this.#build = build ?? ((config) => createServerParts(config, { env, log }));
+    this.#build = build ?? ((config) => createServerParts(config, { env, events, log }));
     this.replace(servers);
   }
 
@@ -135,6 +139,11 @@ class Registry implements ServerRegistry {
       this.#forget(new Set([AGGREGATE, ...added, ...changed, ...removed]));
     const closeReplaced = once(() => closeAll(replaced));
     return { added, changed, removed, closeReplaced };
+  }
+
+  allow(scopes: ReadonlyMap<string, Scope> | undefined): void {
+    this.#scopes = scopes;
+    this.#views.clear();
   }
 
   stats(): ServerStats[] {

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { NO_EVENTS } from "../src/events.ts";
 import { readKeyScopes } from "../src/key-scopes.ts";
 import { AGGREGATE, type ServerConfig } from "../src/server-config.ts";
 import type { ServerParts } from "../src/server-parts.ts";
@@ -54,7 +55,15 @@ describe("the registry", () => {
     const callers = (allow ?? "").split(",").map((entry) => entry.split("=")[0] as string);
     const { scopes, problems } = readKeyScopes(allow, callers, servers);
     expect(problems).toEqual([]);
-    const registry = openServers({ servers, scopes, env: process.env, version: "1.2.3", log, ...rest });
+    const registry = openServers({
+      servers,
+      scopes,
+      env: process.env,
+      version: "1.2.3",
+      events: NO_EVENTS,
+      log,
+      ...rest,
+    });
     registries.push(registry);
     return registry;
   }

@@ -3,6 +3,7 @@ import { GatewayError } from "../errors.ts";
 import type { Visitor } from "../session/fingerprint.ts";
 import type { Return } from "../session/reception.ts";
 import type { Session } from "../session/session.ts";
+import type { OpenOptions } from "../session/sessions-parts.ts";
 import { accepts } from "./accept.ts";
 import { serverOf } from "./addressed.ts";
 import { queryOf } from "./admit.ts";
@@ -36,6 +37,14 @@ export function createOpenStream(parts: DoorParts): Route {
     session.attach(stream, after);
   }
 
+  /** Opens a session for a stream whose client may go while its seat is looked for. */
+  async function openFor(stream: EventStream, visitor: Visitor, options: OpenOptions = {}): Promise<void> {
+    const session = await sessions.admit(visitor, options);
+    if (stream.isClosed) return session.close("client_gone");
+    if (options.isReturning !== true) stream.begin();
+    attach(stream, session);
+  }
+
   async function receive(stream: EventStream, visitor: Visitor, back: Return): Promise<void> {
     stream.begin({ atOnce: true });
     if (sessions.isDraining) return stream.end(retryMs());
@@ -47,7 +56,7 @@ export function createOpenStream(parts: DoorParts): Route {
     if (found === undefined) {
       if (sessions.isDraining) return stream.end(retryMs());
       try {
-        attach(stream, sessions.open(visitor, { isReturning: true, ...(told && { told }) }));
+        await openFor(stream, visitor, { isReturning: true, ...(told && { told }) });
       } catch (error) {
         if (!(error instanceof GatewayError)) throw error;
         parts.log.warn(
@@ -75,7 +84,8 @@ export function createOpenStream(parts: DoorParts): Route {
     if (res.socket === null || hasBody(req)) throw new GatewayError("bad_request");
     const userAgent = (req.headers["user-agent"] ?? "").slice(0, 256);
     const server = serverOf(req, parts.servers, caller.name);
-    const visitor = { caller: caller.name, server, userAgent, address, clientId: clientIdOf(req, query) };
+    const clientId = clientIdOf(req, query);
+    const visitor = { caller: caller.name, key: caller.key, server, userAgent, address, clientId };
     const back = returnOf(req);
     const stream = new EventStream(res);
     const found = reception.findHere(visitor, back);
@@ -84,9 +94,7 @@ export function createOpenStream(parts: DoorParts): Route {
       return attach(stream, found.session, found.after);
     }
     if (back.last !== undefined || back.protocolVersion !== undefined) return receive(stream, visitor, back);
-    const session = sessions.open(visitor);
-    stream.begin();
-    return attach(stream, session);
+    return openFor(stream, visitor);
   };
 }
 

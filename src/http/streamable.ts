@@ -71,18 +71,20 @@ async function post(request: StreamableRequest, parts: DoorParts): Promise<void>
 }
 
 /** The first request of a client: opens its session. */
-function begin(
+async function begin(
   request: StreamableRequest,
   message: Buffer,
   envelope: Envelope,
   parts: DoorParts,
 ): Promise<void> {
-  const { req, caller, server, address } = request;
+  const { req, res, caller, server, address } = request;
   if (envelope.method !== "initialize" || envelope.kind !== "request")
     throw new GatewayError("mcp_session_id_required");
   const userAgent = (req.headers["user-agent"] ?? "").slice(0, 256);
-  const visitor = { caller: caller.name, server, userAgent, address, clientId: undefined };
-  const session = parts.sessions.open(visitor, { transport: "streamable" });
+  const visitor = { caller: caller.name, key: caller.key, server, userAgent, address, clientId: undefined };
+  const session = await parts.sessions.admit(visitor, { transport: "streamable" });
+  // A client that is gone already has nobody to tell of its session.
+  if (res.closed) return session.close("client_gone");
   return ask({ ...request, session }, session.id, message, envelope, parts, () =>
     session.close("client_gone"),
   );

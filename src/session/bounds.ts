@@ -4,6 +4,8 @@ import type { SessionEnd, SessionLimits } from "./session-parts.ts";
 /** What the bounds of a session are judged by. Times are of its own clock, in ms. */
 export interface Standing {
   openedAt: number;
+  /** When it began, with its first owner. */
+  bornAt: number;
   hasBegun: boolean;
   /** Since when it has had no stream. */
   orphanedAt: number | undefined;
@@ -30,6 +32,7 @@ const QUIET_MS = 500;
 /** The bound that a session has outlived. */
 export function overdue(standing: Standing, limits: SessionLimits, now: number): SessionEnd | undefined {
   const { openedAt, hasBegun, orphanedAt, activeAt, inFlight, blockedSince, pendingBytes } = standing;
+  if (limits.maxAgeMs > 0 && now - standing.bornAt >= limits.maxAgeMs) return "expired";
   if (!hasBegun && now - openedAt >= limits.firstPostMs) return "no_first_message";
   if (orphanedAt !== undefined && now - orphanedAt >= limits.orphanMs) return "client_gone";
   if (inFlight === 0 && now - activeAt >= limits.idleMs) return "idle";
@@ -57,6 +60,9 @@ export function isStreamDue(standing: Standing, { streamMaxAgeMs }: SessionLimit
 const LAST_WORDS: Partial<Record<SessionEnd, Reason>> = {
   deleted: "session_not_found",
   made_room: "session_not_found",
+  expired: "session_not_found",
+  key_revoked: "session_not_found",
+  operator: "session_not_found",
   server_changed: "upstream_exited",
 };
 

@@ -63,8 +63,9 @@ export class Claims {
 
   async #claim(record: SessionRecord): Promise<Session | undefined> {
     const { instanceId, store, sessions, whereabouts, ttlSeconds } = this.#parts;
-    if (sessions.isDraining || !sessions.serves(record)) return undefined;
-    const { released: _released, ...rest } = record;
+    if (sessions.isDraining || record.ending === true || !sessions.serves(record)) return undefined;
+    // The count of an owner's changes begins again with each owner.
+    const { released: _released, rev: _rev, ...rest } = record;
     const next: SessionRecord = { ...rest, owner: instanceId, epoch: record.epoch + 1 };
     const isOurs = await store.replace(record, next, ttlSeconds).catch((error: unknown) => {
       void this.#findOut(record, next);

@@ -6,7 +6,8 @@ import type { Lease, SessionRecord } from "../session-store/session-store.ts";
 import type { Carrier } from "./carrier.ts";
 import type { Claims } from "./claims.ts";
 import type { Reception } from "./reception.ts";
-import type { Reply, Session } from "./session.ts";
+import type { Reply } from "./session-parts.ts";
+import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Place, Whereabouts } from "./whereabouts.ts";
 

@@ -1,30 +1,15 @@
-import { FAULTS, type Reason } from "../errors.ts";
+import { FAULTS, GatewayError, type Reason } from "../errors.ts";
+import type { CallInFlight } from "../events.ts";
 import { cancelled, errorResponse, onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
 import { locate, spelled, textAt } from "../protocol/splice.ts";
 import { ASK_TOOLS, ASK_TOOLS_ID, Handshake, isOwnId, type Told } from "./handshake.ts";
+import type { ExchangeParts } from "./exchange-parts.ts";
 import { laneOf } from "./lane-of.ts";
 import type { Sendable } from "./outbox.ts";
 import { Requests, type Unanswered } from "./requests.ts";
-import type { SessionEnd, SessionParts } from "./session-parts.ts";
 import { SessionLink } from "./session-link.ts";
+import { Undecided } from "./undecided.ts";
 
-export interface ExchangeParts extends SessionParts {
-  /** Sends a message to the client; with a lane it is about the request that waits there. */
-  push(message: Buffer, sendable: Sendable, lane?: string): void;
-  /** Whether the client listens to this lane now. */
-  hasStream(lane: string): boolean;
-  /** The client waits no more for what this lane was to bring. */
-  leaveLane(lane: string): void;
-  /** What this lane is to bring comes later; its client may come again for it. */
-  restLane(lane: string): void;
-  /** The client's server was told something that a fresh link must be told as well. */
-  tell(told: Told): void;
-  /** The server has ended for good. */
-  end(end: SessionEnd): void;
-}
-
-/** How long a server may take to tell its tools, in ms. */
-const ASK_TOOLS_MS = 10_000;
 const NOTIFICATION: Sendable = { kind: "notification", id: undefined };
 
 /**
@@ -41,21 +26,24 @@ export class Exchange {
   #progressAt = -Infinity;
   #dropped = 0;
   #isOver = false;
-  /** Requests whose fate depends on what the server says of its tools, and until when it is waited for. */
-  #undecided: Unanswered[] = [];
-  #decideBy = 0;
+  readonly #undecided: Undecided;
 
   constructor(parts: ExchangeParts) {
     this.#parts = parts;
     this.#requests = new Requests(parts.limits.inFlight);
     this.#handshake = new Handshake(parts.told);
     this.#link = this.#createLink();
+    this.#undecided = new Undecided({
+      ...parts,
+      ask: () => this.#link.send(ASK_TOOLS),
+      decide: (one) => this.#resolveOne(one),
+    });
     if (this.#handshake.isKnown) this.#requests.assumeInitialized();
   }
 
   /** How many requests of the client are unanswered. */
   get inFlight(): number {
-    return this.#requests.inFlight + this.#undecided.length;
+    return this.#requests.inFlight + this.#undecided.count;
   }
 
   /** Messages of the server that were not forwarded: not JSON-RPC, or answers to nothing. */
@@ -107,7 +95,7 @@ export class Exchange {
 
   /** Answers requests that are overdue. */
   beat(now: number): void {
-    if (this.#undecided.length > 0 && now >= this.#decideBy) this.#decide();
+    this.#undecided.beat(now);
     const latest = now - this.#parts.limits.requestTimeoutMs;
     if (this.#progressAt > latest) return;
     for (const late of this.#requests.takeSentBefore(latest)) {
@@ -118,7 +106,7 @@ export class Exchange {
 
   /** Whether this request of the client waits for its answer, in this lane. */
   isInFlight(id: string, lane: string): boolean {
-    const one = this.#requests.find(id) ?? this.#undecided.find((undecided) => undecided.id === id);
+    const one = this.#requests.find(id) ?? this.#undecided.find(id);
     return one?.lane === lane;
   }
 
@@ -134,20 +122,16 @@ export class Exchange {
    * from the server's own list; an instance that has not seen it asks for it first.
    */
   resolve(unanswered: readonly Unanswered[]): void {
-    const { repeatable, now } = this.#parts;
-    for (const one of unanswered) {
-      if (one.message !== undefined && repeatable.mustLearn(one)) this.#undecided.push(one);
-      else this.#resolveOne(one);
-    }
-    if (this.#undecided.length === 0) return;
-    this.#decideBy = now() + ASK_TOOLS_MS;
-    this.#link.send(ASK_TOOLS)?.catch(() => this.#decide());
+    this.#undecided.add(unanswered);
   }
 
   /** Another conversation begins: nothing of the old one is left. */
   startClean(): void {
     const old = this.#link;
-    for (const { id, lane } of this.takeUnanswered()) this.#parts.journal?.settled(id, lane);
+    for (const { id, lane, call } of this.takeUnanswered()) {
+      this.#parts.journal?.settled(id, lane);
+      call?.end({ failed: true, reason: "session_over" });
+    }
     this.#requests.reset();
     this.#handshake = new Handshake();
     this.#link = this.#createLink();
@@ -157,9 +141,14 @@ export class Exchange {
 
   /** Removes and hands out what the client has asked. */
   takeUnanswered(): Unanswered[] {
-    const undecided = this.#undecided;
-    this.#undecided = [];
-    return [...undecided, ...this.#requests.takeSentBefore(Infinity)];
+    return [...this.#undecided.take(), ...this.#requests.takeSentBefore(Infinity)];
+  }
+
+  /** The same, for the next owner to answer. */
+  bequeath(): Unanswered[] {
+    const unanswered = this.takeUnanswered();
+    for (const { call } of unanswered) call?.end({ failed: true, reason: "handed_over" });
+    return unanswered;
   }
 
   /** Answers all that the client has asked with a fault, if there is one. */
@@ -171,6 +160,7 @@ export class Exchange {
   /** Ends the link. Resolves when nothing of it is left. */
   close(): Promise<void> {
     this.#isOver = true;
+    for (const { call } of this.takeUnanswered()) call?.end({ failed: true, reason: "session_over" });
     return this.#link.close();
   }
 
@@ -178,17 +168,11 @@ export class Exchange {
     const place = locate(message, ["params", "requestId"]);
     if (place === undefined) return;
     const id = spelled(textAt(message, place));
-    const one = this.#undecided.find((undecided) => undecided.id === id) ?? this.#requests.forget(id);
+    const one = this.#undecided.forget(id) ?? this.#requests.forget(id);
     if (one === undefined) return;
-    this.#undecided = this.#undecided.filter((undecided) => undecided !== one);
     this.#parts.journal?.settled(id, one.lane);
+    one.call?.end({ failed: true, reason: "cancelled" });
     if (one.lane !== undefined) this.#parts.leaveLane(one.lane);
-  }
-
-  #decide(): void {
-    const undecided = this.#undecided;
-    this.#undecided = [];
-    for (const one of undecided) this.#resolveOne(one);
   }
 
   #resolveOne(one: Unanswered): void {
@@ -222,21 +206,31 @@ export class Exchange {
     return link;
   }
 
-  #request(line: Buffer, envelope: Envelope, lane?: string): Promise<void> | undefined {
+  #request(message: Buffer, envelope: Envelope, lane?: string): Promise<void> | undefined {
     const { journal, tell, now } = this.#parts;
-    const entered = this.#requests.enter(envelope, line, now(), lane);
+    this.#requests.check(envelope);
+    const call = this.#watch(message, envelope);
+    const line = call?.message ?? message;
+    const entered = this.#requests.enter(envelope, line, now(), lane, call);
     const given = () => {
       if (this.#handshake.note(envelope, line)) tell(this.#handshake.told);
     };
     const failed = (error: unknown) => {
       this.#requests.leave(entered);
       journal?.settled(entered.id, lane);
+      call?.end({ failed: true, reason: error instanceof GatewayError ? error.reason : "internal" });
       throw error;
     };
     const sent = this.#link.send(line)?.then(given, failed);
     const kept = journal?.accepted(entered.id, line, lane);
     if (sent === undefined) given();
     return sent === undefined || kept === undefined ? (sent ?? kept) : sent.then(() => kept);
+  }
+
+  #watch(message: Buffer, { id, method }: Envelope): CallInFlight | undefined {
+    const { calls, server, id: session, transport } = this.#parts;
+    const asked = { id: id as string, method: method as string };
+    return calls?.begin({ server, session, transport, message, ...asked });
   }
 
   #receive(message: Buffer): void {
@@ -251,6 +245,7 @@ export class Exchange {
       if (asked === undefined) return this.#receiveUnasked(message, envelope);
       if (asked.method === "tools/list" && !envelope.failed) this.#parts.repeatable.learn(message);
       this.#parts.journal?.settled(asked.id, asked.lane);
+      asked.call?.end({ answer: message, failed: envelope.failed });
       ({ lane } = asked);
       isRefused = asked.method === "initialize" && envelope.failed;
     } else {
@@ -269,7 +264,7 @@ export class Exchange {
     if (!isOwnId(id)) return this.#drop("unasked_answer");
     if (id !== ASK_TOOLS_ID) return;
     if (!failed) this.#parts.repeatable.learn(message);
-    this.#decide();
+    this.#undecided.decide();
   }
 
   /** The server was lost with what it was asked, and another is being started. */
@@ -289,8 +284,9 @@ export class Exchange {
     }
   }
 
-  #fail({ id, lane }: Unanswered, reason: Reason): void {
+  #fail({ id, lane, call }: Unanswered, reason: Reason): void {
     const { rpcCode, message } = FAULTS[reason];
+    call?.end({ failed: true, reason });
     this.#parts.push(errorResponse(id, rpcCode, message, reason), { kind: "response", id }, lane);
     this.#parts.journal?.settled(id, lane);
   }

@@ -4,6 +4,8 @@ import { createHash } from "node:crypto";
 export interface Visitor {
   /** The caller's name. */
   caller: string;
+  /** Id of the API key that it showed. */
+  key?: string | undefined;
   /** Name of the MCP server that it wants. */
   server: string;
   userAgent: string;

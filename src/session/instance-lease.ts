@@ -15,6 +15,7 @@ const RETRY_SECONDS = 5;
 export class InstanceLease {
   readonly #store: SessionStore;
   readonly #log: Log;
+  readonly #onLook: () => void;
   #lease: Lease;
   #dueAt = 0;
   /** When the lease that the store confirmed was asked for. */
@@ -22,9 +23,11 @@ export class InstanceLease {
   #isDistrusted = false;
   #isBusy = false;
 
-  constructor(store: SessionStore, instanceId: string, log: Log) {
+  /** @param onLook called when somebody changed records of this instance, and left word of it in the lease. */
+  constructor(store: SessionStore, instanceId: string, log: Log, onLook: () => void) {
     this.#store = store;
     this.#log = log;
+    this.#onLook = onLook;
     this.#lease = { v: 1, id: instanceId, startedAt: new Date().toISOString(), state: "serving" };
   }
 
@@ -38,6 +41,11 @@ export class InstanceLease {
   distrust(): void {
     this.#isDistrusted = true;
     this.#dueAt = 0;
+  }
+
+  /** Milliseconds since the store last confirmed the lease; undefined before it first did. */
+  ageMs(now: number): number | undefined {
+    return this.#confirmedAt === undefined ? undefined : now - this.#confirmedAt;
   }
 
   /** Tells the others how to reach this instance. */
@@ -56,9 +64,10 @@ export class InstanceLease {
       : [LEASE_SECONDS, LEASE_RENEWAL_SECONDS];
     this.#dueAt = now + renewalSeconds * 1000;
     try {
-      await this.#store.putLease(this.#lease, ttlSeconds);
+      const before = await this.#store.putLease(this.#lease, ttlSeconds);
       this.#confirmedAt = now;
       this.#isDistrusted = false;
+      if (before?.look === true) this.#onLook();
     } catch {
       this.#dueAt = now + RETRY_SECONDS * 1000;
     } finally {

@@ -12,15 +12,16 @@ export interface NewRecordParts {
 
 /** The record of a session that begins. */
 export function newRecord({ id, owner, visitor, transport, told }: NewRecordParts): SessionRecord {
-  const { caller, server, userAgent, address, clientId } = visitor;
+  const { caller, key, server, userAgent, address, clientId } = visitor;
   const client = { userAgent, address, ...(clientId === undefined ? {} : { clientId }) };
   const createdAt = new Date().toISOString();
-  return { v: 1, id, owner, epoch: 1, caller, server, transport, createdAt, client, ...told };
+  const whose = { caller, ...(key === undefined ? {} : { key }) };
+  return { v: 1, id, owner, epoch: 1, ...whose, server, transport, createdAt, client, ...told };
 }
 
 /** Whose session a record is of. */
-export function visitorOf({ caller, server, client }: SessionRecord): Visitor {
-  return { caller, server, clientId: undefined, ...client };
+export function visitorOf({ caller, key, server, client }: SessionRecord): Visitor {
+  return { caller, key, server, clientId: undefined, ...client };
 }
 
 /** What a fresh link must be told, as a record has it. */

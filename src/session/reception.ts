@@ -8,7 +8,8 @@ import type { Claims } from "./claims.ts";
 import type { Visitor } from "./fingerprint.ts";
 import type { Told } from "./handshake.ts";
 import { onlyOne, Search, type Found } from "./search.ts";
-import type { Reply, Session } from "./session.ts";
+import type { Reply } from "./session-parts.ts";
+import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Whereabouts } from "./whereabouts.ts";
 

@@ -16,6 +16,8 @@ export interface RecordsParts {
   onVanished(): Promise<void>;
   /** Another instance owns the session now. */
   onConflict(id: string): void;
+  /** An operator has asked for the session's end. */
+  onEnding(id: string): void;
 }
 
 /** One record of this instance, as it should be and as the store last confirmed it. */
@@ -74,7 +76,7 @@ export class Records {
     const { record, stored } = entry;
     if (stored !== record || entry.isBusy) return false;
     const isDone = await this.#parts.store
-      .replace(record, { ...record, released: true }, ttlSeconds)
+      .replace(record, { ...revised(record), released: true }, ttlSeconds)
       .catch(() => false);
     if (isDone) this.#entries.delete(id);
     return isDone;
@@ -90,7 +92,7 @@ export class Records {
   update(id: string, change: { [K in keyof SessionRecord]?: SessionRecord[K] | undefined }): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    const record = { ...entry.record, ...change };
+    const record = { ...revised(entry.record), ...change };
     for (const name of Object.keys(change) as (keyof SessionRecord)[])
       if (change[name] === undefined) delete record[name];
     entry.record = record as SessionRecord;
@@ -156,8 +158,9 @@ export class Records {
       if (record === undefined) {
         entry.stored = undefined;
         void this.#write(entry);
-      } else if (record.owner === this.#parts.instanceId) entry.confirmedAt = now;
-      else this.#yield(entry);
+      } else if (record.owner !== this.#parts.instanceId) this.#yield(entry);
+      else if (record.ending === true) this.#obey(entry, record);
+      else entry.confirmedAt = now;
     });
   }
 
@@ -194,9 +197,20 @@ export class Records {
       this.#yield(entry);
       return false;
     }
+    if (found?.ending === true) {
+      this.#obey(entry, found);
+      return false;
+    }
     // Ours after all: a write that was given up on had been carried out.
     entry.stored = found;
     return true;
+  }
+
+  /** An operator wrote the record: what is stored is removed with the session. */
+  #obey(entry: Entry, found: SessionRecord): void {
+    entry.stored = found;
+    entry.record = found;
+    this.#parts.onEnding(found.id);
   }
 
   #yield(entry: Entry): void {
@@ -209,3 +223,6 @@ export class Records {
     this.#parts.onConflict(entry.record.id);
   }
 }
+
+/** The record as its owner is about to change it. */
+const revised = (record: SessionRecord): SessionRecord => ({ ...record, rev: (record.rev ?? 0) + 1 });

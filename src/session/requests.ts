@@ -1,4 +1,5 @@
 import { GatewayError } from "../errors.ts";
+import type { CallInFlight } from "../events.ts";
 import type { Envelope } from "../protocol/json-rpc.ts";
 import { locate, spelled, textAt } from "../protocol/splice.ts";
 
@@ -20,6 +21,8 @@ export interface Unanswered {
   readonly message: Buffer | undefined;
   /** Where its answer goes, when not with everything else. */
   readonly lane?: string | undefined;
+  /** Who watches it is told of its outcome. */
+  readonly call?: CallInFlight | undefined;
 }
 
 /** The requests of one session that have no answer yet, of both sides. */
@@ -52,17 +55,27 @@ export class Requests {
     this.#initialize = "done";
   }
 
-  /** Enters a request of the client, for `leave`. Throws the fault for which it may not be sent. */
-  enter({ id, method }: Envelope, message: Buffer, now: number, lane?: string): Unanswered {
+  /** Throws the fault for which a request of the client may not be sent. */
+  check({ id, method }: Envelope): void {
     if (this.#inFlight.has(id as string)) throw new GatewayError("duplicate_id");
     if (this.#inFlight.size >= this.#limit) throw new GatewayError("too_many_in_flight");
+    if (method === "initialize" && this.#initialize !== "none") throw new GatewayError("already_initialized");
+  }
+
+  /** Enters a request of the client that was checked, for `leave`. */
+  enter(
+    { id, method }: Envelope,
+    message: Buffer,
+    now: number,
+    lane?: string,
+    call?: CallInFlight,
+  ): Unanswered {
     if (method === "initialize") {
-      if (this.#initialize !== "none") throw new GatewayError("already_initialized");
       this.#initialize = "sent";
       this.#initializeId = id;
     }
     const kept = message.length <= MAX_KEPT_BYTES ? message : undefined;
-    const entered = { id: id as string, method: method as string, sentAt: now, message: kept, lane };
+    const entered = { id: id as string, method: method as string, sentAt: now, message: kept, lane, call };
     this.reenter(entered);
     return entered;
   }

@@ -1,6 +1,8 @@
+import type { Calls, Events } from "../events.ts";
 import type { Log } from "../log.ts";
 import type { SessionRecord } from "../session-store/session-store.ts";
 import type { LinkEnd, Upstream } from "../upstream/upstream.ts";
+import type { ClientStream } from "./client-stream.ts";
 import type { Told } from "./handshake.ts";
 import type { SessionJournal } from "./journal.ts";
 import type { Sent } from "./outbox.ts";
@@ -30,6 +32,8 @@ export interface SessionLimits {
   requestTimeoutMs: number;
   /** How long a session whose stream was cut waits for its client. 0: it ends with its stream. */
   orphanMs: number;
+  /** How long a session may live, counted over all its owners. 0: as long as it is used. */
+  maxAgeMs: number;
   /** Age at which a stream is ended for its client to reconnect. 0: never. */
   streamMaxAgeMs: number;
   /** How often within a minute a server that ended by itself is started again. */
@@ -43,6 +47,9 @@ export type SessionEnd =
   | "server_changed"
   | "slow_reader"
   | "idle"
+  | "expired"
+  | "key_revoked"
+  | "operator"
   | "no_first_message"
   | "owner_conflict"
   | "made_room"
@@ -57,12 +64,22 @@ export interface Inheritance {
   unanswered: readonly Unanswered[];
 }
 
+/** Where the answer to one request of a Streamable client goes: its POST's own stream, and the lane that it begins. */
+export interface Reply {
+  lane: string;
+  stream: ClientStream;
+}
+
 export interface SessionParts {
   id: string;
   /** Grows by one with each owner. */
   epoch: number;
   /** Name of the caller whose key opened it. */
   caller: string;
+  /** Id of that key. */
+  key: string | undefined;
+  /** How old the session was when this owner got it, in ms. */
+  ageMs: number;
   /** Name of the MCP server behind. */
   server: string;
   transport: SessionRecord["transport"];
@@ -73,6 +90,9 @@ export interface SessionParts {
   repeatable: Repeatable;
   /** Keeps what must outlive this instance. */
   journal?: SessionJournal | undefined;
+  /** Watches its requests. */
+  calls?: Calls | undefined;
+  events: Events;
   log: Log;
   /** Monotonic time in ms. */
   now: () => number;
@@ -82,6 +102,8 @@ export interface SessionParts {
   makeRoom(): void;
   /** The client told its server something that a fresh link must be told as well. */
   onTold(session: Session, told: Told): void;
+  /** A client came back to it; its stream is of this instance, or of another that carries it. */
+  onAdopted(session: Session, where: "same_instance" | "other_instance"): void;
   /** Called once. `left` resolves when nothing of the link is left. */
   onEnd(session: Session, end: SessionEnd, left: Promise<void>): void;
 }

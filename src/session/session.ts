@@ -4,14 +4,8 @@ import { BETWEEN_POSTS_MS, isStreamDue, lastWords, overdue, type Standing } from
 import type { ClientStream } from "./client-stream.ts";
 import { Exchange } from "./exchange.ts";
 import type { Told } from "./handshake.ts";
-import type { Inheritance, SessionEnd, SessionParts } from "./session-parts.ts";
+import type { Inheritance, Reply, SessionEnd, SessionParts } from "./session-parts.ts";
 import { firstOf, Streams } from "./streams.ts";
-
-/** Where the answer to one request of a Streamable client goes: its POST's own stream, and the lane that it begins. */
-export interface Reply {
-  lane: string;
-  stream: ClientStream;
-}
 
 /**
  * One client's conversation with one MCP server: the link to the server, the streams to the client, and the requests in
@@ -20,8 +14,14 @@ export interface Reply {
 export class Session {
   readonly id: string;
   readonly caller: string;
+  /** Id of the API key that opened it. */
+  readonly key: string | undefined;
+  /** Name of the MCP server behind. */
+  readonly server: string;
+  readonly transport: SessionParts["transport"];
+  /** When this instance got it, in ms. */
+  readonly openedAt: number;
   readonly #parts: SessionParts;
-  readonly #openedAt: number;
   readonly #streams: Streams;
   readonly #exchange: Exchange;
   #isOpen = true;
@@ -39,9 +39,12 @@ export class Session {
   constructor(parts: SessionParts) {
     this.id = parts.id;
     this.caller = parts.caller;
+    this.key = parts.key;
+    this.server = parts.server;
+    this.transport = parts.transport;
     this.#parts = parts;
-    this.#openedAt = this.#activeAt = this.#heardAt = parts.now();
-    if (this.#isStreamable) this.#orphanedAt = this.#openedAt;
+    this.openedAt = this.#activeAt = this.#heardAt = parts.now();
+    if (this.#isStreamable) this.#orphanedAt = this.openedAt;
     this.#streams = new Streams({
       ...parts,
       startsAfter: firstOf(parts.epoch),
@@ -68,15 +71,6 @@ export class Session {
 
   get isOpen(): boolean {
     return this.#isOpen;
-  }
-
-  /** Name of the MCP server behind. */
-  get server(): string {
-    return this.#parts.server;
-  }
-
-  get transport(): SessionParts["transport"] {
-    return this.#parts.transport;
   }
 
   /** Whether it is about to be handed to the next owner and takes nothing new. */
@@ -152,6 +146,8 @@ export class Session {
   attach(stream: ClientStream, after?: number): void {
     this.#hasReturned = this.#streams.own !== undefined || this.#orphanedAt !== undefined;
     this.#orphanedAt = undefined;
+    if (this.#hasReturned)
+      this.#parts.onAdopted(this, stream.endsUnheard ? "other_instance" : "same_instance");
     this.#streams.attach(stream, after, this.#heardAt);
   }
 
@@ -242,7 +238,7 @@ export class Session {
 
   /** What the next owner must know. To be asked when the streams are over. */
   bequeath(): Inheritance {
-    return { messages: this.#streams.untaken, unanswered: this.#exchange.takeUnanswered() };
+    return { messages: this.#streams.untaken, unanswered: this.#exchange.bequeath() };
   }
 
   get #isStreamable(): boolean {
@@ -285,7 +281,8 @@ export class Session {
     // Who may do without a stream is not gone when there is none, and not idle while there is one.
     const seenAt = this.#isStreamable ? (this.#orphanedAt ?? now) : -Infinity;
     return {
-      openedAt: this.#openedAt,
+      openedAt: this.openedAt,
+      bornAt: this.openedAt - this.#parts.ageMs,
       hasBegun: this.#hasBegun || this.#exchange.isIntroduced,
       orphanedAt: this.#isStreamable ? undefined : this.#orphanedAt,
       activeAt: Math.max(seenAt, this.#activeAt, this.#exchange.heardAt),

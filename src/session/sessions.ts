@@ -1,47 +1,21 @@
 import { randomUUID } from "node:crypto";
 import { GatewayError } from "../errors.ts";
-import type { Log } from "../log.ts";
-import type { SessionRecord, SessionStore } from "../session-store/session-store.ts";
+import type { SessionRecord } from "../session-store/session-store.ts";
 import type { Visitor } from "./fingerprint.ts";
 import { handOverAll } from "./hand-over.ts";
-import type { Told } from "./handshake.ts";
 import { InstanceLease } from "./instance-lease.ts";
 import { Journals } from "./journal.ts";
 import { newRecord, toldOf, visitorOf } from "./new-record.ts";
 import { Records } from "./records.ts";
 import { Repeatable } from "./repeatable.ts";
-import type { Servers } from "./servers.ts";
+import type { Creation, OpenOptions, SessionsParts } from "./sessions-parts.ts";
+import { Seats } from "./seats.ts";
 import { SessionIndex } from "./session-index.ts";
-import type { Inheritance, SessionEnd, SessionLimits } from "./session-parts.ts";
+import type { Inheritance, SessionEnd } from "./session-parts.ts";
+import { SessionNews } from "./session-news.ts";
 import { Session } from "./session.ts";
 import { Traces } from "./traces.ts";
 import { Trust } from "./trust.ts";
-
-export interface SessionsParts {
-  instanceId: string;
-  store: SessionStore;
-  servers: Servers;
-  /** Sessions that this instance holds at most. */
-  maxSessions: number;
-  /** Sessions that one caller has on this instance at most. */
-  maxSessionsPerCaller: number;
-  limits: SessionLimits;
-  ttlSeconds: number;
-  extend: "late" | "always";
-  /** `store`: what was accepted outlives this instance, whatever happens to it. */
-  durability: "off" | "store";
-  /** How long a client should wait before it reconnects, in ms. */
-  retryMs: () => number;
-  log: Log;
-  /** Monotonic time in ms; a test has its own. */
-  now?: () => number;
-}
-
-export interface OpenOptions {
-  isReturning?: boolean;
-  transport?: SessionRecord["transport"];
-  told?: Told | undefined;
-}
 
 /** This instance's sessions: opens and finds them, keeps their records and streams alive, ends them or hands them over. */
 export class Sessions {
@@ -51,6 +25,8 @@ export class Sessions {
   readonly #parts: SessionsParts;
   readonly #now: () => number;
   readonly #leaving = new Set<Promise<void>>();
+  readonly #news: SessionNews;
+  readonly #seats: Seats;
   readonly #records: Records;
   readonly #lease: InstanceLease;
   readonly #trust: Trust;
@@ -64,13 +40,18 @@ export class Sessions {
     this.#now = parts.now ?? (() => performance.now());
     this.index = new SessionIndex();
     this.traces = new Traces({ ...parts, now: this.#now });
-    this.#lease = new InstanceLease(parts.store, parts.instanceId, parts.log);
+    this.#news = new SessionNews(parts);
+    this.#seats = new Seats({ ...parts, index: this.index, now: this.#now });
+    this.#lease = new InstanceLease(parts.store, parts.instanceId, parts.log, () => {
+      this.#records.verify().catch(() => undefined);
+    });
     this.#journals = new Journals(parts);
     this.#records = new Records({
       ...parts,
       now: this.#now,
       onVanished: () => this.#lease.rewrite(this.#now()),
       onConflict: (id) => this.index.find(id)?.close("owner_conflict"),
+      onEnding: (id) => this.index.find(id)?.close("operator"),
     });
     this.#trust = new Trust({ lease: this.#lease, records: this.#records, now: this.#now });
   }
@@ -100,8 +81,26 @@ export class Sessions {
   }
 
   /** Whether a session of this caller with this server can be here. */
-  serves({ server, caller }: Pick<SessionRecord, "server" | "caller">): boolean {
-    return this.#parts.servers.upstreamFor(server, caller) !== undefined;
+  serves({ server, caller, key }: Pick<SessionRecord, "server" | "caller" | "key">): boolean {
+    const { servers, mayUse } = this.#parts;
+    return servers.upstreamFor(server, caller) !== undefined && (key === undefined || mayUse(key));
+  }
+
+  /**
+   * Opens a session as `open` does, for a caller whose sessions on all instances are within its limit. Rejects as `open`
+   * throws.
+   */
+  async admit(visitor: Visitor, options: OpenOptions = {}): Promise<Session> {
+    if (this.#isDraining) throw new GatewayError("draining");
+    const factor = options.isReturning === true ? 2 : 1;
+    this.#seats.makeRoom(visitor.caller, factor);
+    const id = await this.#seats.take(visitor.caller, factor);
+    try {
+      return this.open(visitor, { ...options, id });
+    } catch (error) {
+      this.#seats.leave(visitor.caller, [id]);
+      throw error;
+    }
   }
 
   /**
@@ -109,16 +108,17 @@ export class Sessions {
    * may not use. A client that comes back may go beyond the limits, since a refusal would end it for good, but not twice
    * as far; `told` is what its server must be told then.
    */
-  open(visitor: Visitor, { isReturning = false, transport = "sse", told }: OpenOptions = {}): Session {
+  open(
+    visitor: Visitor,
+    { isReturning = false, transport = "sse", told, id = randomUUID() }: OpenOptions = {},
+  ) {
     if (this.#isDraining) throw new GatewayError("draining");
-    this.#makeRoom(visitor.caller, isReturning ? 2 : 1);
-    const id = randomUUID();
-    const session = this.#create(id, 1, visitor, transport, told);
+    this.#seats.makeRoom(visitor.caller, isReturning ? 2 : 1);
+    const session = this.#create({ id, epoch: 1, visitor, transport, told });
+    this.#seats.note(visitor.caller, id);
     this.#records.add(newRecord({ id, owner: this.#parts.instanceId, visitor, transport, told }));
     if (told !== undefined) this.#trace(session, told);
-    const { caller, server, address } = visitor;
-    const event = { event: "session_opened", session: id, caller, server, transport, address };
-    this.#parts.log.info(event, "session opened");
+    this.#news.opened(id, visitor, transport);
     return session;
   }
 
@@ -127,13 +127,12 @@ export class Sessions {
     const { id, epoch, caller, transport } = record;
     const told = toldOf(record);
     this.#records.takeOver(record);
-    const session = this.#create(id, epoch, visitorOf(record), transport, told);
+    const ageMs = Math.max(0, Date.now() - Date.parse(record.createdAt));
+    const session = this.#create({ id, epoch, visitor: visitorOf(record), transport, told, ageMs });
+    this.#seats.note(caller, id);
     this.#trace(session, told);
     session.inherit(inheritance);
-    const messages = inheritance.messages.length;
-    const unanswered = inheritance.unanswered.length;
-    const event = { event: "session_claimed", session: id, caller, epoch, messages, unanswered };
-    this.#parts.log.info(event, "session claimed");
+    this.#news.claimed(record, inheritance);
     return session;
   }
 
@@ -142,6 +141,17 @@ export class Sessions {
     for (const session of this.index)
       if (names.includes(session.server)) session.close("server_changed", this.#parts.retryMs());
     for (const name of names) this.#repeatable.delete(name);
+  }
+
+  /** Ends the sessions that were opened with these keys, which open nothing any more. */
+  closeKeys(ids: ReadonlySet<string>): void {
+    for (const session of this.index)
+      if (session.key !== undefined && ids.has(session.key)) session.close("key_revoked");
+  }
+
+  /** Milliseconds since the store last confirmed this instance's lease; undefined before it first did. */
+  get leaseAgeMs(): number | undefined {
+    return this.#lease.ageMs(this.#now());
   }
 
   /**
@@ -162,6 +172,7 @@ export class Sessions {
     // Before the clock of the beat goes on: a process that slept learns what became of its sessions first.
     if (this.mustVerify) await this.verify();
     this.#trust.beat(now);
+    this.#seats.beat(now);
     const due: string[] = [];
     for (const session of this.index) {
       if (!session.beat(now)) continue;
@@ -211,9 +222,7 @@ export class Sessions {
     const { index } = this;
     const parts = { store, records: this.#records, journals: this.#journals, index, log, signal };
     if (this.handsOver) await handOverAll({ ...parts, ttlMs: limits.orphanMs });
-    while (this.inFlight > 0 && !signal.aborted) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    while (this.inFlight > 0 && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   /** Ends every session, removes its record, and gives the lease back. Resolves when nothing of them is left. */
@@ -221,35 +230,21 @@ export class Sessions {
     this.#isDraining = true;
     for (const session of this.index) session.close("draining", retryMs());
     await Promise.all(this.#leaving);
-    await Promise.all([this.#records.flush(), this.#journals.flush(), this.traces.flush()]);
+    const parts = [this.#records, this.#journals, this.traces, this.#seats];
+    await Promise.all(parts.map((part) => part.flush()));
     await this.#lease.release();
   }
 
-  /** At a limit, sessions that wait for their clients are given up first. A client that comes back may go beyond it by `factor`. */
-  #makeRoom(caller: string, factor: number): void {
-    const { maxSessions, maxSessionsPerCaller } = this.#parts;
-    if (this.index.countOf(caller) >= maxSessionsPerCaller)
-      this.index.oldestOrphan({ caller })?.close("made_room");
-    if (this.count >= maxSessions) this.index.oldestOrphan()?.close("made_room");
-    if (this.count >= maxSessions * factor) throw new GatewayError("overloaded");
-    if (this.index.countOf(caller) >= maxSessionsPerCaller * factor)
-      throw new GatewayError("too_many_sessions");
-  }
-
-  #create(
-    id: string,
-    epoch: number,
-    visitor: Visitor,
-    transport: SessionRecord["transport"],
-    told: Told | undefined,
-  ): Session {
-    const { servers, limits, log, retryMs, durability } = this.#parts;
+  #create({ id, epoch, visitor, transport, told, ageMs = 0 }: Creation): Session {
+    const { servers, limits, log, retryMs, durability, calls, events } = this.#parts;
     const upstream = servers.upstreamFor(visitor.server, visitor.caller);
     if (upstream === undefined) throw new GatewayError("not_found");
     const session = new Session({
       id,
       epoch,
       caller: visitor.caller,
+      key: visitor.key,
+      ageMs,
       server: visitor.server,
       transport,
       upstream,
@@ -257,6 +252,8 @@ export class Sessions {
       ...(told === undefined ? {} : { told }),
       repeatable: this.#repeatableOf(visitor.server),
       journal: durability === "store" ? this.#journals.open(id, epoch) : undefined,
+      calls,
+      events,
       log,
       now: this.#now,
       retryMs,
@@ -266,6 +263,7 @@ export class Sessions {
         this.#records.update(id, { logLevel: undefined, subscriptions: undefined, ...news });
         this.#trace(one, news);
       },
+      onAdopted: (returned, where) => this.#news.adopted(returned, where, visitor.address),
       onEnd: (ended, end, left) => this.#ended(ended, end, left),
     });
     this.index.add(session, visitor);
@@ -273,7 +271,7 @@ export class Sessions {
   }
 
   /** A client of Streamable HTTP names its session itself, and need not be recognised. */
-  #trace(session: Session, told: Told): void {
+  #trace(session: Session, told: Session["told"]): void {
     if (session.transport === "sse") this.traces.note(session, this.index.fingerprintOf(session), told);
   }
 
@@ -287,12 +285,15 @@ export class Sessions {
     // What another instance owns, perhaps, is not ours to forget.
     if (end !== "released" && end !== "owner_conflict" && !this.mustVerify)
       this.traces.forget(session, this.index.fingerprintOf(session));
-    for (const id of this.index.remove(session)) this.#records.forget(id);
-    this.#records.forget(session.id);
-    const { log } = this.#parts;
-    log.info({ event: "session_closed", session: session.id, caller: session.caller, end }, "session closed");
+    const ids = [session.id, ...this.index.remove(session)];
+    for (const id of ids) this.#records.forget(id);
+    if (end === "released" || end === "owner_conflict") this.#seats.forget(ids);
+    else this.#seats.leave(session.caller, ids);
+    this.#news.ended(session, end, (this.#now() - session.openedAt) / 1000);
     const leaving = left
-      .catch((error: unknown) => log.error({ err: error, session: session.id }, "link did not close"))
+      .catch((error: unknown) =>
+        this.#parts.log.error({ err: error, session: session.id }, "link did not close"),
+      )
       .finally(() => this.#leaving.delete(leaving));
     this.#leaving.add(leaving);
   }

@@ -1,4 +1,5 @@
 import { FAULTS } from "../errors.ts";
+import type { Events, StreamEnd } from "../events.ts";
 import { errorResponse } from "../protocol/json-rpc.ts";
 import { Backlog, type BacklogParts } from "./backlog.ts";
 import type { ClientStream, ClientStreamEvents } from "./client-stream.ts";
@@ -16,6 +17,7 @@ export interface StreamsParts extends Pick<BacklogParts, "onFull" | "onRoom" | "
     "outboxPauseBytes" | "outboxMaxBytes" | "heartbeatMs" | "orphanMs" | "streamMaxAgeMs" | "slowReaderMs"
   >;
   transport: SessionRecord["transport"];
+  events: Events;
   /** Sequence number of the last message that an earlier owner of the session may have sent. */
   startsAfter: number;
   journal: SessionJournal | undefined;
@@ -55,6 +57,8 @@ export class Streams implements ClientStreamEvents {
   /** When the last one ended, if that is known. */
   #endSeenAt: number | undefined;
   #pingAt: number;
+  /** Why the gateway ends the client's own stream, while it does. */
+  #ending: StreamEnd | undefined;
 
   constructor(parts: StreamsParts) {
     this.#parts = parts;
@@ -119,6 +123,8 @@ export class Streams implements ClientStreamEvents {
     const old = this.#outbox.stream;
     this.#outbox.detach();
     old?.cut();
+    if (old !== undefined) this.#tellEnd();
+    this.#parts.events.emit({ type: "stream_opened", transport: this.#parts.transport });
     this.#endSeenAt = undefined;
     this.#since = now;
     stream.events = this;
@@ -217,13 +223,14 @@ export class Streams implements ClientStreamEvents {
   }
 
   /** Ends the client's own stream for it to reconnect. */
-  restOwn(): void {
+  restOwn(why: StreamEnd = "rotated"): void {
+    this.#ending = why;
     this.#outbox.rest(this.#parts.retryMs());
   }
 
   /** Ends every stream for the client to come again. */
   rest(): void {
-    this.restOwn();
+    this.restOwn("drain");
     this.#lanes.rest();
   }
 
@@ -236,6 +243,7 @@ export class Streams implements ClientStreamEvents {
 
   /** Hands out all that waits and ends every stream, or cuts them. */
   close(how: "end" | "cut", retryMs?: number): void {
+    if (this.own !== undefined) this.#ending = how === "cut" ? "slow_reader" : "session_over";
     if (how === "cut") this.#outbox.cut();
     else this.#outbox.end(retryMs);
     this.#lanes.close(how, retryMs);
@@ -259,8 +267,15 @@ export class Streams implements ClientStreamEvents {
   onClose(stream: ClientStream): void {
     if (stream !== this.#outbox.stream) return;
     this.#outbox.detach();
+    this.#tellEnd();
     this.#endSeenAt = stream.endsUnheard ? undefined : this.#parts.now();
     this.#parts.onOwnEnd(stream);
+  }
+
+  #tellEnd(): void {
+    const { events, transport } = this.#parts;
+    events.emit({ type: "stream_closed", transport, end: this.#ending ?? "client" });
+    this.#ending = undefined;
   }
 
   #askAgain(now: number): void {

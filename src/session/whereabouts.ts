@@ -74,8 +74,12 @@ export class Whereabouts {
 
   async #lookUp(id: string): Promise<Place | undefined> {
     const record = await this.#store.get(id);
-    // A record of ours without a session of ours is what a removal has yet to reach.
-    if (record === undefined || (record.owner === this.#instanceId && record.released !== true))
+    // A record of ours without a session of ours is what a removal has yet to reach; nobody goes on with one that is to end.
+    if (
+      record === undefined ||
+      record.ending === true ||
+      (record.owner === this.#instanceId && record.released !== true)
+    )
       return undefined;
     return { record, owner: record.released === true ? undefined : await this.#store.getLease(record.owner) };
   }

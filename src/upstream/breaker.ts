@@ -1,4 +1,5 @@
 import { GatewayError, type Reason } from "../errors.ts";
+import type { Events } from "../events.ts";
 import type { Log } from "../log.ts";
 import { scanMessage } from "../protocol/json-rpc.ts";
 import type { LinkEnd, LinkEvents, Upstream } from "./upstream.ts";
@@ -8,6 +9,8 @@ export interface BreakerOptions {
   failures: number;
   /** How long at first, in milliseconds; twice as long after each trial that fails, up to ten minutes. */
   resetMs: number;
+  /** Told when the server begins to be left alone, and when it is used again. */
+  events: Events;
   log: Log;
   /** Monotonic time in ms. */
   now?: () => number;
@@ -38,7 +41,7 @@ interface Ticket {
  * while one open is let through as a trial; others go on being refused until it is known how that went.
  */
 export function breakUpstream(inner: Upstream, options: BreakerOptions): Upstream {
-  const { failures: limit, resetMs, log, now = () => performance.now() } = options;
+  const { failures: limit, resetMs, events, log, now = () => performance.now() } = options;
   let failures = 0;
   /** Set while the server is left alone. */
   let rest: Rest | undefined;
@@ -61,6 +64,7 @@ export function breakUpstream(inner: Upstream, options: BreakerOptions): Upstrea
         { server: inner.name, failures, restMs: resetMs },
         "The server fails again and again: left alone",
       );
+      events.emit({ type: "server_circuit", server: inner.name, state: "open" });
       rest = { until: now() + resetMs, ms: resetMs, isTried: false };
     } else if (rest === trialOf) {
       const ms = Math.min(rest.ms * 2, MAX_REST_MS);
@@ -75,6 +79,7 @@ export function breakUpstream(inner: Upstream, options: BreakerOptions): Upstrea
     if (rest === undefined) return;
     rest = undefined;
     log.info({ server: inner.name }, "The server works again");
+    events.emit({ type: "server_circuit", server: inner.name, state: "closed" });
   }
 
   /** It is not known how it went: the next one is a trial too. */

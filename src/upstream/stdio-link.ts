@@ -14,6 +14,8 @@ export interface StdioLinkOptions {
   onFirstLine: () => void;
   /** The child wrote a line that is no message. */
   onGarbage: () => void;
+  /** The child has ended by itself, or had to be ended for what it sent. */
+  onOwnEnd: (why: string) => void;
 }
 
 /** How long a process that outlives the child may keep the child's stdout open. */
@@ -126,6 +128,7 @@ export class StdioLink implements Link {
     if (end === "upstream_exited") void this.#logExit();
     if (end === "upstream_message_too_large") void this.#child.kill();
     else void this.#child.close();
+    if (end !== "closed") this.#options.onOwnEnd(end);
     this.#events.onEnd(end);
   }
 }

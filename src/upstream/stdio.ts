@@ -1,4 +1,5 @@
 import { GatewayError } from "../errors.ts";
+import { NO_EVENTS, type Events } from "../events.ts";
 import type { Log } from "../log.ts";
 import { type Child, openChild } from "./child.ts";
 import { type Place, SpawnQueue } from "./spawn-queue.ts";
@@ -28,6 +29,8 @@ export interface StdioUpstreamOptions {
   sendTimeoutMs?: number;
   /** How long each step of ending a child may take, in milliseconds. Default 2000. */
   graceMs?: number;
+  /** Told when a child ends by itself. */
+  events?: Events;
   log: Log;
 }
 
@@ -62,7 +65,7 @@ function watch(child: Child): void {
 /** A server that is started once for each session and speaks one message a line on stdin and stdout. */
 export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstream {
   const { name, command, args, cwd, env, secrets = [], maxLineBytes, graceMs = 2000 } = options;
-  const { startSeconds = 10, sendTimeoutMs = 2000 } = options;
+  const { startSeconds = 10, sendTimeoutMs = 2000, events: watched = NO_EVENTS } = options;
   const queue = new SpawnQueue({
     maxStarting: options.spawnConcurrency ?? 4,
     maxChildren: options.maxChildren ?? 100,
@@ -104,6 +107,7 @@ export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstrea
         place.started();
       },
       onGarbage: () => (garbageLines += 1),
+      onOwnEnd: (why) => watched.emit({ type: "server_restarted", server: name, why }),
     });
     links.add(link);
     void child.gone.then(() => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { NO_EVENTS } from "../../src/events.ts";
 import { openSessionStore } from "../../src/backend.ts";
 import { scanMessage } from "../../src/protocol/json-rpc.ts";
 import type { SessionStore } from "../../src/session-store/session-store.ts";
@@ -55,7 +56,9 @@ describe("what idle sessions cost on Upstash in an hour", () => {
         createBuiltinUpstream({ name: "default", createServer: createDemoServer, log: silent }),
       ),
       maxSessions: count,
-      maxSessionsPerCaller: count,
+      maxSessionsOf: () => count,
+      mayUse: () => true,
+      events: NO_EVENTS,
       // A session without any message for half an hour would be ended; here each lives through the hour.
       limits: { ...LIMITS, idleMs: Infinity },
       ttlSeconds: 3600,

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { NO_EVENTS } from "../../src/events.ts";
 import type { GatewayError } from "../../src/errors.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import { Sessions } from "../../src/session/sessions.ts";
@@ -110,7 +111,9 @@ function clockedSessions(perCaller = 3, all = 5) {
   const sessions = new Sessions({
     ...parts,
     maxSessions: all,
-    maxSessionsPerCaller: perCaller,
+    maxSessionsOf: () => perCaller,
+    mayUse: () => true,
+    events: NO_EVENTS,
     now: () => clock.now,
   });
   const open = (caller = "default") => {

@@ -4,6 +4,7 @@ import { LIMITS } from "./scripted.ts";
 
 const FINE: Standing = {
   openedAt: 0,
+  bornAt: 0,
   hasBegun: true,
   orphanedAt: undefined,
   activeAt: 0,

@@ -29,8 +29,10 @@ describe("a session whose owner is dead", () => {
     const loser = winner === first ? second : first;
     expect(winner.sessions.find(record.id)).toBeDefined();
     expect(loser.sessions.find(record.id)).toBeUndefined();
+    const { rev, ...rest } = record;
+    expect(rev).toBeGreaterThan(0);
     expect(await store.get(record.id)).toEqual({
-      ...record,
+      ...rest,
       owner: winner === first ? "i-1" : "i-2",
       epoch: record.epoch + 1,
     });
@@ -103,7 +105,8 @@ describe("a session that its owner has let go of", () => {
     await store.replace(record, released, 60);
     expect(await first.claims.claim(released)).toBeDefined();
     const now = await store.get(record.id);
-    expect(now).toEqual({ ...record, owner: "i-1", epoch: 2 });
+    const { rev: _rev, ...rest } = record;
+    expect(now).toEqual({ ...rest, owner: "i-1", epoch: 2 });
     expect(now).not.toHaveProperty("released");
     expect(await second.claims.claim(released)).toBeUndefined();
   });

@@ -1,4 +1,5 @@
 import { onTestFinished } from "vitest";
+import { NO_EVENTS } from "../../src/events.ts";
 import { scanMessage, type Envelope } from "../../src/protocol/json-rpc.ts";
 import type { Relay } from "../../src/relay/relay.ts";
 import { Carrier } from "../../src/session/carrier.ts";
@@ -7,7 +8,8 @@ import { Elsewhere } from "../../src/session/elsewhere.ts";
 import type { Visitor } from "../../src/session/fingerprint.ts";
 import { Reception } from "../../src/session/reception.ts";
 import type { Session } from "../../src/session/session.ts";
-import { Sessions, type SessionsParts } from "../../src/session/sessions.ts";
+import { Sessions } from "../../src/session/sessions.ts";
+import type { SessionsParts } from "../../src/session/sessions-parts.ts";
 import { Summons } from "../../src/session/summons.ts";
 import { Whereabouts } from "../../src/session/whereabouts.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
@@ -49,7 +51,9 @@ export function createCluster() {
       store,
       servers: onlyServer(upstream),
       maxSessions: 100,
-      maxSessionsPerCaller: 100,
+      maxSessionsOf: () => 100,
+      mayUse: () => true,
+      events: NO_EVENTS,
       limits: { ...DURABLE, firstPostMs: Infinity, idleMs: Infinity },
       ttlSeconds,
       extend: "late",

@@ -1,3 +1,4 @@
+import { NO_EVENTS } from "../../src/events.ts";
 import type { GatewayError } from "../../src/errors.ts";
 import { scanMessage, type Envelope } from "../../src/protocol/json-rpc.ts";
 import type { Told } from "../../src/session/handshake.ts";
@@ -40,16 +41,20 @@ export function openSession({
     id: "s",
     epoch,
     caller: "default",
+    key: undefined,
+    ageMs: 0,
     server: "scripted",
     transport,
     upstream,
     limits: { ...LIMITS, ...limits },
     repeatable,
+    events: NO_EVENTS,
     log: silent,
     now: () => clock.now,
     retryMs: () => 1234,
     makeRoom: () => undefined,
     onTold: (_session, news) => told.push(news),
+    onAdopted: () => undefined,
     onEnd: (_session, end) => ends.push(end),
     ...more,
   });

@@ -18,6 +18,7 @@ export const LIMITS: SessionLimits = {
   startMs: 60_000,
   requestTimeoutMs: 600_000,
   orphanMs: 0,
+  maxAgeMs: 0,
   streamMaxAgeMs: 0,
   restarts: 0,
 };

@@ -1,8 +1,10 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { NO_EVENTS } from "../../src/events.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { scanMessage, type Envelope } from "../../src/protocol/json-rpc.ts";
 import { LEASE_RENEWAL_SECONDS } from "../../src/session/instance-lease.ts";
-import { Sessions, type SessionsParts } from "../../src/session/sessions.ts";
+import { Sessions } from "../../src/session/sessions.ts";
+import type { SessionsParts } from "../../src/session/sessions-parts.ts";
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import type { SessionStore } from "../../src/session-store/session-store.ts";
 import { watched } from "./watched-store.ts";
@@ -30,7 +32,9 @@ function openSessions(store: SessionStore, more: Partial<SessionsParts> = {}) {
     store,
     servers: onlyServer(scriptedUpstream()),
     maxSessions: 3,
-    maxSessionsPerCaller: 2,
+    maxSessionsOf: () => 2,
+    mayUse: () => true,
+    events: NO_EVENTS,
     limits: PATIENT,
     ttlSeconds: 3600,
     extend: "late",

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { NO_EVENTS } from "../../src/events.ts";
 import { GatewayError, type Reason } from "../../src/errors.ts";
 import { breakUpstream } from "../../src/upstream/breaker.ts";
 import { createStdioUpstream } from "../../src/upstream/stdio.ts";
@@ -12,7 +13,13 @@ const stdio = (name: string) =>
   createStdioUpstream({ name, ...fixture(name), maxLineBytes: 4 << 20, graceMs: 100, log: captureLog().log });
 
 describeUpstream("behind a breaker", {
-  create: () => breakUpstream(stdio("raw-echo"), { failures: 1, resetMs: 1000, log: captureLog().log }),
+  create: () =>
+    breakUpstream(stdio("raw-echo"), {
+      failures: 1,
+      resetMs: 1000,
+      events: NO_EVENTS,
+      log: captureLog().log,
+    }),
   talk: (id, steps) => call(id, "progress", { steps }),
 });
 
@@ -25,7 +32,13 @@ describe("a breaker", () => {
     puppet = createPuppet();
     const { log, text } = captureLog();
     logged = text;
-    upstream = breakUpstream(puppet, { failures: 3, resetMs: 1000, log, now: () => Date.now() });
+    upstream = breakUpstream(puppet, {
+      failures: 3,
+      resetMs: 1000,
+      events: NO_EVENTS,
+      log,
+      now: () => Date.now(),
+    });
   });
   afterEach(() => vi.useRealTimers());
 
@@ -161,6 +174,7 @@ it("a breaker leaves a real server alone that crashes at its start", async () =>
   const upstream = breakUpstream(stdio("crash-at-start"), {
     failures: 2,
     resetMs: 60_000,
+    events: NO_EVENTS,
     log: captureLog().log,
   });
   for (let n = 0; n < 2; n += 1) {
