@@ -1,12 +1,8 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
+import { digestOf, idOfDigest, type ApiKey } from "./keys/api-key.ts";
+import { claimsToBeMinted, looksLikeKey } from "./keys/mint.ts";
 
-/** One API key, as its digest: the key itself is forgotten once it is read. */
-export interface ApiKey {
-  /** Whom the key names. Several keys may name one caller. */
-  caller: string;
-  /** SHA-256 of the key. */
-  digest: Buffer;
-}
+export { digestOf, type ApiKey } from "./keys/api-key.ts";
 
 export interface ApiKeys {
   keys: ApiKey[];
@@ -24,11 +20,14 @@ export const MAX_KEY_LENGTH = 256;
 const SAMPLES =
   /^(replace-?me|change-?me|(your|my)[-_].*|secret|password|test|example|api-?key|<.*>|\$\{.*\})$/i;
 
-/** Reads `MCP_API_KEY` and `MCP_API_KEYS`. Draws a key when both are unset, except in production. */
+/**
+ * Reads `MCP_API_KEY` and `MCP_API_KEYS`. When both are unset and no file has keys, draws a key, except in production.
+ */
 export function readApiKeys(
   single: string | undefined,
   several: string | undefined,
   isProduction: boolean,
+  hasFile = false,
 ): ApiKeys {
   const read: ApiKeys = { keys: [], drawn: undefined, problems: [], warnings: [] };
   if (single !== undefined && single !== "") addKey(read, "default", single, "MCP_API_KEY", isProduction);
@@ -40,7 +39,8 @@ export function readApiKeys(
       read.problems.push(`MCP_API_KEYS, entry ${index + 1}: ${form}.`);
     } else addKey(read, caller, key, `MCP_API_KEYS, entry of ${caller}`, isProduction);
   }
-  if (read.keys.length > 0 || read.problems.length > 0 || single === "" || several === "") return read;
+  if (read.keys.length > 0 || read.problems.length > 0 || single === "" || several === "" || hasFile)
+    return read;
   if (isProduction) {
     read.problems.push(
       "MCP_API_KEY is missing, and NODE_ENV=production needs one. Make one with: openssl rand -hex 32",
@@ -48,13 +48,14 @@ export function readApiKeys(
     return read;
   }
   read.drawn = `mgw_${randomBytes(24).toString("hex")}`;
-  read.keys.push({ caller: "default", digest: digestOf(read.drawn) });
+  // Nobody has seen it before, so its id need not be found again.
+  const id = `e_${randomBytes(4).toString("hex")}`;
+  read.keys.push({ id, caller: "default", digest: digestOf(read.drawn) });
   return read;
 }
 
-/** SHA-256: enough for keys that were drawn at random, and quick enough for every request. */
-export function digestOf(key: string): Buffer {
-  return createHash("sha256").update(key).digest();
+function keyOf(caller: string, digest: Buffer): ApiKey {
+  return { id: idOfDigest(digest), caller, digest };
 }
 
 function addKey(read: ApiKeys, caller: string, key: string, where: string, isProduction: boolean): void {
@@ -75,10 +76,13 @@ function addKey(read: ApiKeys, caller: string, key: string, where: string, isPro
       );
     }
   }
+  if (claimsToBeMinted(key) && !looksLikeKey(key)) {
+    read.warnings.push(`${where}: this looks like a key of \`keys create\` with a letter wrong or missing.`);
+  }
   const digest = hashed === undefined ? digestOf(key) : Buffer.from(hashed, "hex");
   if (read.keys.some((other) => other.digest.equals(digest)))
     read.problems.push(`${where}: this key stands twice.`);
-  else read.keys.push({ caller, digest });
+  else read.keys.push(keyOf(caller, digest));
 }
 
 function weakness(key: string, isProduction: boolean): string | undefined {

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { HELP_COMMANDS } from "./cli/run.ts";
 import { ConfigError } from "./errors.ts";
 
 /** What the command line says. */
@@ -29,6 +30,7 @@ Options
   --version    print the version
   --help       print this
 
+${HELP_COMMANDS}
 Everything else is set by environment variables or a .env file: MCP_API_KEY, MCP_SERVER_COMMAND,
 UPSTASH_REDIS_REST_URL, REDIS_URL, ... They are listed in docs/configuration.md and .env.example.
 `;

@@ -1,11 +1,24 @@
 import type { ApiKey } from "./api-keys.ts";
-import type { Settings } from "./settings.ts";
+import { ConfigError } from "./errors.ts";
+import { readStoreUrl } from "./session-store/store-url.ts";
+import type { StoreTarget } from "./session-store/target.ts";
+import type { SettingName, Settings } from "./settings.ts";
 
-export type StoreConfig = { prefix: string; timeoutMs: number } & (
-  | { kind: "memory" }
-  | { kind: "redis"; url: string }
-  | { kind: "upstash"; url: string; token: string }
-);
+export interface StoreConfig {
+  target: StoreTarget;
+  prefix: string;
+  timeoutMs: number;
+  fallback: "off" | "memory";
+  mirror: MirrorConfig | undefined;
+}
+
+export interface MirrorConfig {
+  target: StoreTarget;
+  /** 0: only after the store was away. */
+  syncSeconds: number;
+  /** Writes that may wait for it. */
+  queueLimit: number;
+}
 
 export interface RelayConfig {
   isOn: boolean;
@@ -20,23 +33,59 @@ export interface RelayConfig {
   secrets: (string | Buffer)[];
 }
 
+/** The settings that say where sessions are recorded. */
+export const STORE_SETTINGS = [
+  "SESSION_STORE",
+  "SESSION_DIR",
+  "SESSION_FILE_SYNC",
+  "UPSTASH_REDIS_REST_URL",
+  "UPSTASH_REDIS_REST_TOKEN",
+  "REDIS_URL",
+  "REDIS_CA_FILE",
+  "REDIS_KEY_PREFIX",
+  "STORE_TIMEOUT_MS",
+] as const satisfies readonly SettingName[];
+
 /** The store to keep sessions in. Undefined when a problem was added. */
 export function chooseStore(values: Settings, problems: string[]): StoreConfig | undefined {
+  const before = problems.length;
+  const target = chooseTarget(values, problems);
+  const mirror = chooseMirror(values, problems);
+  const { SESSION_STORE_FALLBACK: fallback } = values;
+  if (target !== undefined && !isShared(target)) {
+    if (fallback === "memory")
+      problems.push("SESSION_STORE_FALLBACK=memory is for Redis and Upstash; other stores do not go away.");
+    if (mirror !== undefined && target.kind === "memory")
+      problems.push(
+        "SESSION_MIRROR needs a store to mirror: set SESSION_STORE to something else than memory.",
+      );
+  }
+  if (fallback === "memory" && mirror !== undefined)
+    problems.push("SESSION_STORE_FALLBACK and SESSION_MIRROR exclude each other: choose one.");
+  if (target === undefined || problems.length > before) return undefined;
+  return { target, prefix: values.REDIS_KEY_PREFIX, timeoutMs: values.STORE_TIMEOUT_MS, fallback, mirror };
+}
+
+/** Whether several instances can share it. */
+export const isShared = ({ kind }: StoreTarget): boolean => kind === "redis" || kind === "upstash";
+
+function chooseTarget(values: Settings, problems: string[]): StoreTarget | undefined {
   const { UPSTASH_REDIS_REST_URL: restUrl, UPSTASH_REDIS_REST_TOKEN: token, REDIS_URL: redisUrl } = values;
-  const common = { prefix: values.REDIS_KEY_PREFIX, timeoutMs: values.STORE_TIMEOUT_MS };
-  const hasUpstash = restUrl !== undefined || token !== undefined;
-  const wanted = values.SESSION_STORE;
-  const kind =
-    wanted !== "auto" ? wanted : hasUpstash ? "upstash" : redisUrl !== undefined ? "redis" : "memory";
-  switch (kind) {
+  switch (kindOf(values)) {
     case "memory":
-      return { kind, ...common };
+      return { kind: "memory" };
+    case "file":
+      return {
+        kind: "file",
+        directory: values.SESSION_DIR ?? "data/sessions",
+        sync: values.SESSION_FILE_SYNC,
+      };
     case "redis":
-      if (redisUrl !== undefined) return { kind, url: redisUrl, ...common };
+      if (redisUrl !== undefined) return { kind: "redis", url: redisUrl, caFile: values.REDIS_CA_FILE };
       problems.push("REDIS_URL is missing; SESSION_STORE=redis needs it.");
       return undefined;
     case "upstash":
-      if (restUrl !== undefined && token !== undefined) return { kind, url: restUrl, token, ...common };
+      if (restUrl !== undefined && token !== undefined) return { kind: "upstash", url: restUrl, token };
       if (restUrl === undefined)
         problems.push("UPSTASH_REDIS_REST_URL is missing; Upstash needs it and the token.");
       if (token === undefined)
@@ -45,17 +94,44 @@ export function chooseStore(values: Settings, problems: string[]): StoreConfig |
   }
 }
 
+function kindOf(values: Settings): StoreTarget["kind"] {
+  if (values.SESSION_STORE !== "auto") return values.SESSION_STORE;
+  const hasUpstash =
+    values.UPSTASH_REDIS_REST_URL !== undefined || values.UPSTASH_REDIS_REST_TOKEN !== undefined;
+  if (hasUpstash) return "upstash";
+  if (values.REDIS_URL !== undefined) return "redis";
+  return values.SESSION_DIR === undefined ? "memory" : "file";
+}
+
+function chooseMirror(values: Settings, problems: string[]): MirrorConfig | undefined {
+  if (values.SESSION_MIRROR === undefined) return undefined;
+  try {
+    const target = readStoreUrl(values.SESSION_MIRROR, { name: "SESSION_MIRROR" });
+    const caFile = target.kind === "redis" ? { caFile: values.REDIS_CA_FILE } : {};
+    return {
+      target: { ...target, ...caFile },
+      syncSeconds: values.SESSION_MIRROR_SYNC_SECONDS,
+      queueLimit: values.SESSION_MIRROR_QUEUE,
+    };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    problems.push(...error.problems);
+    return undefined;
+  }
+}
+
 /** Adds what the relay and the journal need of the store and do not have. */
 export function checkRelay(values: Settings, store: StoreConfig | undefined, problems: string[]): void {
   const { SESSION_RELAY: relay, SESSION_RELAY_DRIVER: driver, SESSION_DURABILITY: durability } = values;
   if (store === undefined) return;
-  if (relay === "on" && store.kind === "memory")
+  const { kind } = store.target;
+  if (relay === "on" && !isShared(store.target))
     problems.push("SESSION_RELAY=on needs a store that instances share: set REDIS_URL or the Upstash pair.");
-  if (relay === "on" && driver !== "auto" && driver !== "http" && driver !== store.kind)
+  if (relay === "on" && driver !== "auto" && driver !== "http" && driver !== kind)
     problems.push(`SESSION_RELAY_DRIVER=${driver} needs that store; use auto or http.`);
-  if (durability === "store" && store.kind === "memory")
+  if (durability === "store" && kind === "memory")
     problems.push(
-      "SESSION_DURABILITY=store needs a store that outlives the process: set REDIS_URL or the Upstash pair.",
+      "SESSION_DURABILITY=store needs a store that outlives the process: set REDIS_URL, the Upstash pair or SESSION_DIR.",
     );
 }
 
@@ -95,13 +171,14 @@ export function storeWarnings(values: Settings, store: StoreConfig): string[] {
 function relaySecrets(values: Settings, store: StoreConfig, keys: readonly ApiKey[]): (string | Buffer)[] {
   if (values.SESSION_RELAY_SECRET !== undefined) return [values.SESSION_RELAY_SECRET];
   const digests = keys.map(({ digest }) => digest).sort((one, other) => Buffer.compare(one, other));
-  if (store.kind === "memory") return digests;
-  return [store.kind === "upstash" ? store.token : store.url, ...digests];
+  const { target } = store;
+  if (target.kind === "upstash") return [target.token, ...digests];
+  return target.kind === "redis" ? [target.url, ...digests] : digests;
 }
 
 /** Whoever has the only API key and guesses the store's address could then speak as an instance. */
 const hasWeakSecret = (values: Settings, store: StoreConfig): boolean =>
   values.SESSION_RELAY === "on" &&
   values.SESSION_RELAY_SECRET === undefined &&
-  store.kind === "redis" &&
-  !/:\/\/[^/@]*:[^/@]+@/.test(store.url);
+  store.target.kind === "redis" &&
+  !/:\/\/[^/@]*:[^/@]+@/.test(store.target.url);

@@ -5,22 +5,32 @@ import {
   checkRelay,
   chooseStore,
   relayConfig,
+  STORE_SETTINGS,
   storeWarnings,
   type RelayConfig,
   type StoreConfig,
 } from "./config-store.ts";
+import { checkWatching, watchConfig, type WatchConfig } from "./config-watch.ts";
 import { ConfigError } from "./errors.ts";
 import type { LogLevel } from "./log.ts";
-import { readKeyScopes } from "./key-scopes.ts";
+import { readKeyScopes, scopeProblem } from "./key-scopes.ts";
+import { loadKeysFile, type KeysFile } from "./keys/keys-file.ts";
 import { nearestName } from "./nearest-name.ts";
 import type { ServerConfig, ServerDefaults } from "./server-config.ts";
-import { SETTINGS, type Settings } from "./settings.ts";
+import { readAliases, SETTING_ALIASES } from "./setting-aliases.ts";
+import { SETTINGS, type SettingName, type Settings } from "./settings.ts";
 import type { Scope } from "./upstream/scope.ts";
 
 export type { RelayConfig, StoreConfig } from "./config-store.ts";
 
 /** Whose word on the client's address is believed. */
 export type TrustProxy = "off" | "railway" | number;
+
+export interface KeysFileConfig {
+  path: string;
+  /** What it said at start. */
+  read: KeysFile;
+}
 
 /** All settings, shaped for the code: each part is handed its own slice. Durations and sizes carry their unit. */
 export interface Config {
@@ -34,7 +44,9 @@ export interface Config {
     trustProxy: TrustProxy;
     maxBodyBytes: number;
   };
+  /** Of the settings; those of the file come to them. */
   keys: ApiKey[];
+  keysFile: KeysFileConfig | undefined;
   /** The key that was drawn because none was set: to be shown once. */
   drawnKey: string | undefined;
   /** What each caller may use. Undefined: everybody everything. */
@@ -65,6 +77,7 @@ export interface Config {
     /** 0: never. */
     streamMaxAgeSeconds: number;
   };
+  watch: WatchConfig;
   drainSeconds: number;
   logLevel: LogLevel;
   /** What the operator should hear at start: never an error, never a value. */
@@ -72,7 +85,7 @@ export interface Config {
 }
 
 /** Prefixes under which an unknown variable is likely a misspelt setting. */
-const OUR_PREFIXES = /^(MCP|SESSION|STREAM|UPSTASH|REDIS)_/;
+const OUR_PREFIXES = /^(MCP|SESSION|STREAM|UPSTASH|REDIS|METRICS|AUDIT|ALERT)_/;
 
 /**
  * Reads the environment. Throws one ConfigError that lists every problem; its lines name variables and never values.
@@ -82,37 +95,27 @@ export function loadConfig(
   env: NodeJS.ProcessEnv,
   flags: ServerFlags & { port?: string | undefined } = {},
 ): Config {
-  const given: Record<string, string> = {};
-  const problems: string[] = [];
-  for (const name of Object.keys(SETTINGS)) {
-    const value = env[name];
-    if (value === "") problems.push(`${name} is empty. Give it a value or remove it.`);
-    else if (value !== undefined) given[name] = value;
-  }
-  if (flags.port !== undefined) given["PORT"] = flags.port;
-
-  const read = z.object(SETTINGS).safeParse(given);
-  for (const issue of read.error?.issues ?? []) {
-    problems.push(`${issue.path.join(".")} ${issue.message}.`);
-    // The rest is looked at as if it was not set, to tell all problems at once.
-    delete given[String(issue.path[0])];
-  }
-  const values = read.data ?? z.object(SETTINGS).parse(given);
-  const keys = readApiKeys(env["MCP_API_KEY"], env["MCP_API_KEYS"], env["NODE_ENV"] === "production");
-  problems.push(...keys.problems);
-  const store = read.success ? chooseStore(values, problems) : undefined;
-  if (read.success && values.MAX_LINE_BYTES > values.MAX_OUTBOX_BYTES) {
+  const { values, problems, aliases, isWhole } = readSettings(env, { PORT: flags.port });
+  const keysFile = openKeysFile(values.MCP_API_KEYS_FILE);
+  const { MCP_API_KEY: single, MCP_API_KEYS: several, NODE_ENV: mode } = env;
+  const keys = readApiKeys(single, several, mode === "production", keysFile !== undefined);
+  problems.push(...keys.problems, ...(keysFile?.read.problems ?? []));
+  const store = isWhole ? chooseStore(values, problems) : undefined;
+  if (isWhole && values.MAX_LINE_BYTES > values.MAX_OUTBOX_BYTES) {
     problems.push("MAX_LINE_BYTES must not be larger than MAX_OUTBOX_BYTES.");
   }
   const behind = chooseServers(values, env, flags);
   const callers = keys.keys.map(({ caller }) => caller);
-  const permits = readKeyScopes(values.MCP_KEY_SCOPES, callers, behind.servers);
+  const inFile = (keysFile?.read.callers ?? []).map(({ name }) => name);
+  const permits = readKeyScopes(values.MCP_KEY_SCOPES, callers, behind.servers, inFile);
   problems.push(...behind.problems, ...permits.problems);
-  if (read.success) checkRelay(values, store, problems);
+  if (isWhole) checkRelay(values, store, problems);
+  if (isWhole) checkWatching(values, problems);
   if (problems.length > 0 || store === undefined) throw new ConfigError(problems);
 
   const warnings = [
     ...keys.warnings,
+    ...aliases,
     ...unknownNames(env),
     ...storeWarnings(values, store),
     ...behind.warnings,
@@ -129,6 +132,7 @@ export function loadConfig(
       maxBodyBytes: values.MAX_BODY_BYTES,
     },
     keys: keys.keys,
+    keysFile,
     drawnKey: keys.drawn,
     scopes: permits.scopes,
     servers: behind.servers,
@@ -152,16 +156,66 @@ export function loadConfig(
       durability: values.SESSION_DURABILITY,
       streamMaxAgeSeconds: values.STREAM_MAX_AGE ?? (isRailway(env) ? RAILWAY_MAX_AGE_SECONDS : 0),
     },
+    watch: watchConfig(values),
     drainSeconds: values.DRAIN_SECONDS ?? railwayDrainSeconds(env) ?? 25,
     logLevel: values.LOG_LEVEL,
     warnings,
   };
 }
 
+/** The store that an environment names, for those who need nothing else of it. Throws a ConfigError as `loadConfig` does. */
+export function loadStoreConfig(env: NodeJS.ProcessEnv): StoreConfig {
+  const names = new Set<string>(STORE_SETTINGS);
+  for (const { name, setting } of SETTING_ALIASES) if (setting && names.has(setting)) names.add(name);
+  const own = Object.fromEntries(Object.entries(env).filter(([name]) => names.has(name)));
+  const { values, problems, isWhole } = readSettings(own);
+  const store = isWhole ? chooseStore(values, problems) : undefined;
+  if (store === undefined) throw new ConfigError(problems);
+  return store;
+}
+
+interface ReadSettings {
+  values: Settings;
+  problems: string[];
+  /** What the operator should hear of names that others have for our settings. */
+  aliases: string[];
+  /** Whether `values` are what was given; else defaults stand in for what makes no sense. */
+  isWhole: boolean;
+}
+
+/** @param flags what the command line says, which wins over the environment. */
+function readSettings(
+  env: NodeJS.ProcessEnv,
+  flags: Partial<Record<SettingName, string | undefined>> = {},
+): ReadSettings {
+  const given: Record<string, string> = {};
+  const problems: string[] = [];
+  const aliases = readAliases(env);
+  for (const name of Object.keys(SETTINGS) as SettingName[]) {
+    const value = aliases.given.get(name) ?? env[name];
+    if (value === "") problems.push(`${name} is empty. Give it a value or remove it.`);
+    else if (value !== undefined) given[name] = value;
+  }
+  for (const [name, value] of Object.entries(flags)) if (value !== undefined) given[name] = value;
+  const read = z.object(SETTINGS).safeParse(given);
+  for (const issue of read.error?.issues ?? []) {
+    problems.push(`${issue.path.join(".")} ${issue.message}.`);
+    // The rest is looked at as if it was not set, to tell all problems at once.
+    delete given[String(issue.path[0])];
+  }
+  const values = read.data ?? z.object(SETTINGS).parse(given);
+  return { values, problems, aliases: aliases.notes, isWhole: read.success };
+}
+
+function openKeysFile(path: string | undefined): KeysFileConfig | undefined {
+  return path === undefined ? undefined : { path, read: loadKeysFile(path, scopeProblem) };
+}
+
 function unknownNames(env: NodeJS.ProcessEnv): string[] {
   const known = Object.keys(SETTINGS);
+  const aliases = SETTING_ALIASES.map(({ name }) => name);
   return Object.keys(env)
-    .filter((name) => OUR_PREFIXES.test(name) && !known.includes(name))
+    .filter((name) => OUR_PREFIXES.test(name) && !known.includes(name) && !aliases.includes(name))
     .map((name) => {
       const near = nearestName(name, known);
       return `${name} is not a setting of the gateway.${near === undefined ? "" : ` Did you mean ${near}?`}`;

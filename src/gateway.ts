@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
-import type { Server } from "node:http";
+import type { IncomingMessage, Server } from "node:http";
 import { Server as NetServer } from "node:net";
-import { openRelay, openSessionStore } from "./backend.ts";
+import { Callers } from "./callers.ts";
 import type { Config } from "./config.ts";
-import { ConfigError, GatewayError } from "./errors.ts";
-import { NO_EVENTS } from "./events.ts";
+import { GatewayError } from "./errors.ts";
+import type { GatewayEvent } from "./events.ts";
+import { greetStore } from "./greet-store.ts";
 import { createApp } from "./http/app.ts";
 import { Authenticator } from "./http/authenticate.ts";
 import { clientAddress } from "./http/client-address.ts";
@@ -12,12 +13,21 @@ import { createDoor, createThinPath, listen } from "./http/door.ts";
 import { queryOf } from "./http/admit.ts";
 import { createOriginGuard } from "./http/guard-origin.ts";
 import { createReady } from "./http/health.ts";
+import { createMetricsRoute, listenForMetrics } from "./http/metrics.ts";
 import { createOpenStream, retryMs } from "./http/open-stream.ts";
 import { createPostMessage } from "./http/post-message.ts";
 import { ModernDoor } from "./http/modern-request.ts";
 import { createRelayRoute, type ReceiveRelayed } from "./http/relay-message.ts";
+import { believe, createStoreHealth } from "./http/store-health.ts";
 import { createStreamable } from "./http/streamable.ts";
+import type { ApiKey } from "./keys/api-key.ts";
+import type { KeyChange } from "./keys/key-ring.ts";
+import type { KeysFile } from "./keys/keys-file.ts";
+import { limitsOf, modernLimits } from "./limits.ts";
 import type { Log } from "./log.ts";
+import { openRelay } from "./open-relay.ts";
+import { openSessionStore, type OpenedStore } from "./open-store.ts";
+import { readGateway, storeHealth } from "./readings.ts";
 import type { Relay, RelayMessage } from "./relay/relay.ts";
 import { Carrier } from "./session/carrier.ts";
 import { Claims } from "./session/claims.ts";
@@ -25,27 +35,39 @@ import { Elsewhere } from "./session/elsewhere.ts";
 import { startHeartbeat } from "./session/heartbeat.ts";
 import { PostTokens } from "./session/post-token.ts";
 import { Reception } from "./session/reception.ts";
-import type { SessionLimits } from "./session/session-parts.ts";
 import { Sessions } from "./session/sessions.ts";
 import { Summons } from "./session/summons.ts";
 import { Whereabouts } from "./session/whereabouts.ts";
-import type { SessionStore } from "./session-store/session-store.ts";
-import type { StoreFailure } from "./session-store/store-failure.ts";
 import type { ServerConfig } from "./server-config.ts";
 import { openServers, type Replaced } from "./servers.ts";
+import { hear, watchRelay } from "./watch-relay.ts";
+import { openWatching, type Watching } from "./watching.ts";
 
 export interface Gateway {
   /** Port that it listens on. */
   readonly port: number;
+  /** Port on which it answers `/metrics` alone, where it has one. */
+  readonly metricsPort: number | undefined;
   readonly instanceId: string;
   /**
    * Takes another configuration of the servers behind. Sessions with those that changed or are gone end, for their
    * clients to come again; the others do not notice.
    */
   reload(servers: readonly ServerConfig[]): Promise<Reloaded>;
+  /**
+   * Takes what the keys file says now, and closes what was opened with keys that are gone. Throws a ConfigError, and
+   * changes nothing, for keys that cannot stand together.
+   */
+  changeKeys(file: KeysFile): KeyChange;
+  /** Tells those who watch of something that happened outside. */
+  tell(event: GatewayEvent): void;
+  /** The audit file was set aside by somebody: a new one is begun. Never rejects. */
+  reopen(): Promise<void>;
   /** Drains and ends. Resolves when nothing is left open. Safe to call twice. */
   close(): Promise<void>;
 }
+
+const NO_FILE = { keys: [], callers: [] };
 
 /** Names of servers, by what became of them. */
 type Reloaded = Pick<Replaced, "added" | "changed" | "removed">;
@@ -64,20 +86,51 @@ export interface GatewayOptions {
  * Builds the gateway from its parts and starts it. Every part is made here and nowhere else. Rejects with a ConfigError
  * when the store refuses our credentials, and with the system's error when the port cannot be had.
  */
-export async function startGateway(
+export async function startGateway(config: Config, options: GatewayOptions): Promise<Gateway> {
+  const { log, version } = options;
+  const instanceId = `i-${randomBytes(8).toString("hex")}`;
+  const undo: (() => Promise<unknown>)[] = [];
+  try {
+    const watching = await openWatching(config.watch, { instanceId, version, node: process.version, log });
+    undo.push(() => watching.close());
+    const { events, onStoreCall: onCall } = watching;
+    const opened = await openSessionStore(config.store, { instanceId, log, events, onCall });
+    undo.push(() => opened.store.close());
+    await greetStore(opened.store, log);
+    return await startParts(config, options, { instanceId, watching, opened, undo });
+  } catch (error) {
+    for (const close of undo.toReversed()) await close();
+    throw error;
+  }
+}
+
+interface Opened {
+  instanceId: string;
+  watching: Watching;
+  opened: OpenedStore;
+  /** What is to be closed when the start fails, the last first. */
+  undo: (() => Promise<unknown>)[];
+}
+
+async function startParts(
   config: Config,
   { log, env, version, thinPath = true }: GatewayOptions,
+  { instanceId, watching, opened, undo }: Opened,
 ): Promise<Gateway> {
-  const instanceId = `i-${randomBytes(8).toString("hex")}`;
-  const store = openSessionStore(config.store, log);
-  await greet(store, log);
-  const events = NO_EVENTS;
-  const servers = openServers({ ...config, env, version, events, log });
+  const { store } = opened;
+  const { events, calls } = watching;
+  const callers = new Callers(
+    { ...config, ...config.session, file: config.keysFile?.read ?? NO_FILE },
+    events,
+  );
+  const { ring } = callers;
+  const servers = openServers({ ...config, scopes: callers.scopes, env, version, events, log });
   const limits = limitsOf(config);
-  const maxSessionsOf = () => config.session.maxSessionsPerCaller;
-  const mayUse = () => true;
-  const common0 = { instanceId, store, servers, events, log, ...config.session };
-  const sessions = new Sessions({ ...common0, maxSessionsOf, mayUse, limits, retryMs });
+  const maxSessionsOf = (caller: string) => callers.maxSessionsOf(caller);
+  const mayUse = (key: string) => ring.isActive(key);
+  const watched = { calls, events, log };
+  const base = { instanceId, store, servers, ...config.session, limits, ...watched };
+  const sessions = new Sessions({ ...base, maxSessionsOf, mayUse, retryMs });
   const whereabouts = new Whereabouts(store, instanceId);
   const now = () => performance.now();
   const claims = new Claims({ instanceId, store, sessions, whereabouts, ...config.session, log });
@@ -88,17 +141,22 @@ export async function startGateway(
   const elsewhere = new Elsewhere({ ...common, reception, carrier });
   const summons = new Summons({ ...common, reception, carrier });
 
-  const { http, keys } = config;
-  const authenticator = new Authenticator(keys);
-  const tokens = new PostTokens(keys.map((key) => key.digest));
-  const modern = new ModernDoor({ ...limits, limits: modernLimits(config), log });
+  const { http } = config;
+  const authenticator = new Authenticator(ring, { events });
+  const tokens = new PostTokens(ring);
+  const modern = new ModernDoor({ ...limits, limits: modernLimits(config), ...watched });
   const behind = { servers, sessions, reception, elsewhere, carrier, modern };
-  const door = { ...behind, tokens, authenticator, log, ...http };
+  const door = { ...behind, tokens, authenticator, events, log, ...http };
   const postMessage = createPostMessage(door);
   const streamable = createStreamable(door);
   const guardOrigin = createOriginGuard(http);
   let receiveRelayed: ReceiveRelayed = () => Promise.resolve("unproven");
   const relayMessage = createRelayRoute((header, readBody) => receiveRelayed(header, readBody), guardOrigin);
+  const readHealth = believe(() => storeHealth(sessions, opened));
+  const { metricsToken: token, metricsPort, metricsHost } = config.watch;
+  const { scrape } = watching;
+  const countFailure = (req: IncomingMessage) =>
+    authenticator.countFailure(clientAddress(req, http.trustProxy), "bearer", "api_key_invalid");
   const app = createApp({
     openStream: createOpenStream(door),
     postMessage,
@@ -106,7 +164,9 @@ export async function startGateway(
     relayMessage,
     guardOrigin,
     allowedOrigins: http.allowedOrigins,
-    ready: createReady(sessions, () => store.ready()),
+    ready: createReady(sessions, readHealth),
+    storeHealth: createStoreHealth(readHealth),
+    metrics: scrape && token !== undefined ? createMetricsRoute({ scrape, token, countFailure }) : undefined,
     requireKey: (req) => {
       // A client whose key is in the URL tries a POST first, and falls back to SSE on 405 alone.
       const queryKey = queryOf(req).get("apiKey");
@@ -118,27 +178,34 @@ export async function startGateway(
   });
   const thin = { app, postMessage, streamable, relayMessage, guardOrigin, log };
   const server = createDoor(thinPath ? createThinPath(thin) : app);
-  const port = await listen(server, http.port, http.host).catch(async (error: unknown) => {
-    await store.close();
-    throw error;
-  });
+  const port = await listen(server, http.port, http.host);
+  undo.push(() => Promise.resolve(server.close()));
+  const metrics =
+    scrape && metricsPort !== undefined
+      ? await listenForMetrics({ port: metricsPort, host: metricsHost, scrape, log })
+      : undefined;
+  if (metrics !== undefined) undo.push(() => metrics.close());
+  watching.observe(readGateway({ sessions, servers, opened, maxSessions: config.session.maxSessions }));
+  opened.onBack(() => void sessions.reassert());
   servers.start();
   if (config.relay.isOn) {
-    const events = {
-      onMessage: (from: string, message: RelayMessage) => summons.receive(from, message),
-      onLapse: () => sessions.distrustLease(),
-    };
+    const heard = hear(events, (from: string, message: RelayMessage) => summons.receive(from, message));
+    const relayEvents = { onMessage: heard, onLapse: () => sessions.distrustLease() };
     const mount = (receive: ReceiveRelayed) => (receiveRelayed = receive);
-    const place = { instanceId, host: http.host, port, events, mount, log };
-    relay.current = await openRelay(config.relay, config.store, place).catch(async (error: unknown) => {
-      server.close();
-      await store.close();
-      throw error;
-    });
-    sessions.advertise(relay.current.address);
+    const place = { instanceId, host: http.host, port, events: relayEvents, mount, log };
+    relay.current = watchRelay(await openRelay(config.relay, config.store, place), events);
+    sessions.lease.advertise(relay.current.address);
     log.info({ driver: relay.current.kind }, "Session relay: ENABLED");
   }
-  const stopHeartbeat = startHeartbeat([sessions, carrier, summons, modern]);
+  const expiry = { beat: () => closeKeys(ring.expire()) };
+  const stopHeartbeat = startHeartbeat([sessions, carrier, summons, modern, opened, watching, expiry]);
+
+  function closeKeys(keys: readonly ApiKey[]): void {
+    if (keys.length === 0) return;
+    const ids = new Set(keys.map(({ id }) => id));
+    sessions.closeKeys(ids);
+    modern.closeKeys(ids);
+  }
 
   async function reload(next: readonly ServerConfig[]): Promise<Reloaded> {
     const { added, changed, removed, closeReplaced } = servers.replace(next);
@@ -147,9 +214,17 @@ export async function startGateway(
     return { added, changed, removed };
   }
 
+  function changeKeys(file: KeysFile): KeyChange {
+    const { rescoped, ...change } = callers.replace(file);
+    servers.allow(callers.scopes);
+    closeKeys(change.removed);
+    sessions.closeCallers(rescoped);
+    return change;
+  }
+
   let closed: Promise<void> | undefined;
   async function close(): Promise<void> {
-    await sessions.announceDrain(); // 0. Others know why the door is closed.
+    await sessions.lease.drain(); // 0. Others know why the door is closed.
     const stopped = stopListening(server); // 1. New clients are refused, and try elsewhere.
     log.info({ sessions: sessions.count, inFlight: sessions.inFlight }, "draining");
     const timeIsUp = AbortSignal.timeout(config.drainSeconds * 1000);
@@ -165,65 +240,23 @@ export async function startGateway(
     await stopped; // 5. The last answers leave.
     clearTimeout(cut);
     await relay.current?.close();
+    await metrics?.close();
     await store.close(); // 6. Nothing speaks to the store any more.
+    await watching.close(); // 7. All that was to be recorded is.
     log.info("gateway closed");
   }
-  return { port, instanceId, reload, close: () => (closed ??= close()) };
-}
-
-/** Says what the users' documents promise, and stops a start with credentials that cannot work. */
-async function greet(store: SessionStore, log: Log): Promise<void> {
-  if (store.kind === "memory") {
-    log.warn("⚠️  Redis not configured, falling back to in-memory sessions");
-    log.info("Redis Sessions: DISABLED (in-memory)");
-    return;
-  }
-  try {
-    await store.ready();
-    // A read-only token would pass until the first session.
-    await store.removeLease("none");
-    log.info({ store: store.kind }, "✓ Redis session manager initialized");
-  } catch (error) {
-    const isRefused =
-      error instanceof GatewayError && (error.cause as StoreFailure | undefined)?.kind === "credentials";
-    if (error instanceof ConfigError || isRefused) {
-      await store.close();
-      throw isRefused
-        ? new ConfigError([
-            `The ${store.kind} store refuses to be written to. Use credentials that may write, not read-only ones.`,
-          ])
-        : error;
-    }
-    log.warn(
-      { err: error, store: store.kind },
-      "session store cannot be reached yet: starting without, and trying on",
-    );
-  }
-  log.info("Redis Sessions: ENABLED");
-}
-
-/** Requests of the 2026-07-28 era have no session to count them by. */
-const modernLimits = ({ session }: Config) => ({
-  requestsPerCaller: session.maxInFlight * 4,
-  listensPerCaller: session.maxSessionsPerCaller,
-  total: session.maxSessions,
-});
-
-function limitsOf({ session, servers }: Config): SessionLimits {
+  const { reopen } = watching;
+  const tell = (event: GatewayEvent) => events.emit(event);
+  const metricsAt = metrics?.port;
   return {
-    heartbeatMs: session.heartbeatSeconds * 1000,
-    inFlight: session.maxInFlight,
-    outboxPauseBytes: session.maxOutboxBytes / 8,
-    outboxMaxBytes: session.maxOutboxBytes,
-    slowReaderMs: 30_000,
-    idleMs: session.idleSeconds * 1000,
-    firstPostMs: session.firstPostSeconds * 1000,
-    startMs: Math.max(...servers.map(({ startSeconds }) => startSeconds)) * 1000,
-    requestTimeoutMs: session.requestTimeoutSeconds * 1000,
-    orphanMs: session.orphanGraceSeconds * 1000,
-    maxAgeMs: session.maxSeconds * 1000,
-    streamMaxAgeMs: session.streamMaxAgeSeconds * 1000,
-    restarts: Math.max(...servers.map(({ restarts }) => restarts)),
+    port,
+    metricsPort: metricsAt,
+    instanceId,
+    reload,
+    changeKeys,
+    tell,
+    reopen,
+    close: () => (closed ??= close()),
   };
 }
 

@@ -14,6 +14,8 @@ export function readKeyScopes(
   text: string | undefined,
   callers: readonly string[],
   servers: readonly ServerConfig[],
+  /** Callers of the keys file, which may say itself what they may use. */
+  callersInFile: readonly string[] = [],
 ): KeyScopes {
   const read: KeyScopes = { scopes: undefined, problems: [], warnings: [] };
   if (text === undefined) return read;
@@ -29,9 +31,7 @@ export function readKeyScopes(
     const where = `MCP_KEY_SCOPES, entry of ${caller}`;
     const scope = parseScope(patterns);
     if (named.has(caller)) read.problems.push(`${where}: this caller stands twice.`);
-    // Its words show the pattern, and a key may have been pasted there.
-    else if (typeof scope === "string")
-      read.problems.push(`${where}: ${scope.replace(/^".*"/s, "a pattern")}.`);
+    else if (typeof scope === "string") read.problems.push(`${where}: ${withoutPattern(scope)}.`);
     else scopes.set(caller, scope);
     named.add(caller);
   }
@@ -43,9 +43,19 @@ export function readKeyScopes(
   }
   for (const [caller, scope] of scopes) {
     const where = `MCP_KEY_SCOPES, entry of ${caller}`;
-    if (!callers.includes(caller)) read.warnings.push(`${where}: no key names this caller.`);
+    if (![...callers, ...callersInFile].includes(caller))
+      read.warnings.push(`${where}: no key names this caller.`);
     else if (!servers.some(({ name }) => scope.mayUseServer(name)))
       read.warnings.push(`${where}: it names no server that there is, so this caller can use nothing.`);
   }
   return read;
 }
+
+/** What is wrong with the words of a scope, without showing them. */
+export function scopeProblem(text: string): string | undefined {
+  const scope = parseScope(text);
+  return typeof scope === "string" ? withoutPattern(scope) : undefined;
+}
+
+/** The words of a problem show the pattern, and a key may have been pasted there. */
+const withoutPattern = (problem: string): string => problem.replace(/^".*"/s, "a pattern");

@@ -2,13 +2,18 @@
 import { readFileSync } from "node:fs";
 import { config as loadEnvFile } from "dotenv";
 import { banner, behind } from "./banner.ts";
+import { COMMANDS, runCommand } from "./cli/run.ts";
+import { commandParts, withAudit } from "./commands.ts";
 import { HELP, readCommandLine } from "./command-line.ts";
 import { loadConfig, type Config } from "./config.ts";
 import { ConfigError } from "./errors.ts";
 import { startGateway, type Gateway } from "./gateway.ts";
+import { scopeProblem } from "./key-scopes.ts";
+import type { KeysFile } from "./keys/keys-file.ts";
 import { createLog, type Log } from "./log.ts";
 import type { ServerConfig } from "./server-config.ts";
-import { watchServersFile, type WatchedServers } from "./watch-servers.ts";
+import { watchKeys } from "./watch-keys.ts";
+import { watchServersFile } from "./watch-servers.ts";
 
 /** Beyond the drain's own budget: ending children and saying goodbye to the store. */
 const LAST_SECONDS = 15;
@@ -42,26 +47,62 @@ function obeySignals(close: () => Promise<void>, config: Config, log: Log): void
   });
 }
 
-/** A change of the file, or SIGHUP, puts its servers into use. */
-function watchServers(path: string, config: Config, gateway: Gateway, log: Log): WatchedServers {
-  const apply = (servers: ServerConfig[]) => gateway.reload(servers);
-  const file = watchServersFile({ path, env: process.env, defaults: config.serverDefaults, apply, log });
-  process.on("SIGHUP", () => void file.readAgain());
-  return file;
+/** What an operator can change while the gateway runs: each file when it changes, and all of them on SIGHUP. */
+function watchFiles(config: Config, gateway: Gateway, log: Log): { close(): void } {
+  const { serversFile, serverDefaults: defaults, keysFile } = config;
+  const files: { readAgain(): Promise<void>; close(): void }[] = [];
+  if (serversFile !== undefined) {
+    const apply = (servers: ServerConfig[]) => gateway.reload(servers);
+    files.push(watchServersFile({ path: serversFile, env: process.env, defaults, apply, log }));
+  }
+  if (keysFile !== undefined) {
+    const apply = (read: KeysFile) => gateway.changeKeys(read);
+    files.push(watchKeys({ path: keysFile.path, apply, scopeProblem, log }));
+  }
+  process.on("SIGHUP", () => {
+    gateway.tell({ type: "operator_action", action: "sighup", target: "process", outcome: "done" });
+    void gateway.reopen();
+    for (const file of files) void file.readAgain();
+  });
+  return { close: () => files.forEach((file) => file.close()) };
+}
+
+/** Runs an operator's command in place of the gateway. Answers the exit code. */
+async function runOperator(args: string[]): Promise<number> {
+  const interrupted = new AbortController();
+  // The first Ctrl-C lets the command finish what it has in hand; the second ends it.
+  process.once("SIGINT", () => interrupted.abort());
+  process.once("SIGTERM", () => interrupted.abort());
+  const { env, stdout, stderr } = process;
+  const { signal } = interrupted;
+  // Standard output is the command's own.
+  const log = createLog(env["LOG_LEVEL"] === "debug" ? "debug" : "warn", stderr);
+  const place = { env, stdout, stderr, signal, log, version };
+  return withAudit(place, (events) => runCommand(args, commandParts(place, events)));
+}
+
+function readEnvFile(): void {
+  const { error } = loadEnvFile({ quiet: true });
+  if (error !== undefined && error.code !== "ENOENT")
+    throw new ConfigError([".env is there and cannot be read."]);
 }
 
 async function main(): Promise<void> {
   // A log reader that goes away must not take the gateway with it.
   process.stdout.on("error", () => undefined);
   process.stderr.on("error", () => undefined);
-  const commandLine = readCommandLine(process.argv.slice(2));
+  const args = process.argv.slice(2);
+  if (COMMANDS.includes(args[0] ?? "")) {
+    readEnvFile();
+    process.exitCode = await runOperator(args);
+    return;
+  }
+  const commandLine = readCommandLine(args);
   if (commandLine.help || commandLine.version) {
     process.stdout.write(commandLine.help ? HELP : `${version}\n`);
     return;
   }
-  const { error } = loadEnvFile({ quiet: true });
-  if (error !== undefined && error.code !== "ENOENT")
-    throw new ConfigError([".env is there and cannot be read."]);
+  readEnvFile();
   const config = loadConfig(process.env, commandLine);
   // Read once, then forgotten: nothing started from here inherits a key.
   delete process.env["MCP_API_KEY"];
@@ -70,11 +111,10 @@ async function main(): Promise<void> {
   const log = createLog(config.logLevel);
   for (const warning of config.warnings) log.warn(warning);
   const gateway = await startGateway(config, { log, env: process.env, version });
-  const file =
-    config.serversFile === undefined ? undefined : watchServers(config.serversFile, config, gateway, log);
+  const files = watchFiles(config, gateway, log);
   obeySignals(
     () => {
-      file?.close();
+      files.close();
       return gateway.close();
     },
     config,

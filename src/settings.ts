@@ -370,15 +370,15 @@ export const SETTINGS = {
     ),
     ALERT_LATENCY_MS: setting(
       orElse(whole(0, 3_600_000), "0"),
-      "An alert begins when 95 of 100 calls of the last minutes took no less than this. 0: never.",
+      "An alert begins when more than 5 of 100 calls of the last 5 minutes took this long or longer, in ms. 0: never.",
     ),
     ALERT_ERROR_PERCENT: setting(
       orElse(whole(0, 100), "5"),
-      "An alert begins when this share of the calls of the last minutes failed in the gateway or the server's transport. 0: never.",
+      "An alert begins when this share of the calls of the last 5 minutes, in percent, failed in the gateway or the server's transport. 0: never.",
     ),
     ALERT_SESSIONS_PERCENT: setting(
       orElse(whole(0, 100), "80"),
-      "An alert begins when this share of MAX_SESSIONS is open. 0: never.",
+      "An alert begins when this share of MAX_SESSIONS, in percent, is open. 0: never.",
     ),
     ALERT_SLOW_READERS: setting(
       orElse(whole(0, 100_000), "5"),
@@ -406,6 +406,8 @@ export const SETTINGS = {
     ),
   })),
 } as const;
+
+export type SettingName = keyof typeof SETTINGS;
 
 /** Every setting, read. */
 export type Settings = z.output<z.ZodObject<typeof SETTINGS>>;

@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { digestOf, MAX_KEY_LENGTH, readApiKeys } from "../src/api-keys.ts";
+import { MAX_KEY_LENGTH, readApiKeys } from "../src/api-keys.ts";
+import { digestOf } from "../src/keys/api-key.ts";
+import { mintKey } from "../src/keys/mint.ts";
 
 const STRONG = "0123456789abcdef0123456789abcdef";
 const hex = (key: string) => createHash("sha256").update(key).digest("hex");
@@ -13,7 +15,13 @@ describe("readApiKeys", () => {
     const [one, two] = [readApiKeys(undefined, undefined, false), readApiKeys(undefined, undefined, false)];
     expect(one.drawn).toMatch(/^mgw_[0-9a-f]{48}$/);
     expect(one.drawn).not.toBe(two.drawn);
-    expect(one.keys).toEqual([{ caller: "default", digest: digestOf(one.drawn as string) }]);
+    expect(one.keys).toEqual([
+      {
+        id: expect.stringMatching(/^e_[0-9a-f]{8}$/) as string,
+        caller: "default",
+        digest: digestOf(one.drawn as string),
+      },
+    ]);
     expect(one.problems).toEqual([]);
   });
 
@@ -97,6 +105,36 @@ describe("readApiKeys", () => {
     expect(problemsOf(undefined, "a=sha256:12")).toEqual([expect.stringContaining("64 hex digits")]);
   });
 
+  it("draws none and asks for none when a file has the keys, and refuses what is wrong all the same", () => {
+    for (const isProduction of [true, false]) {
+      const nothing = { keys: [], drawn: undefined, problems: [], warnings: [] };
+      expect(readApiKeys(undefined, undefined, isProduction, true)).toEqual(nothing);
+      expect(readApiKeys("replace-me", undefined, isProduction, true).problems).toHaveLength(1);
+    }
+  });
+
+  it("gives each key an id that follows from it alone, and that nothing can be read from", () => {
+    const raw = readApiKeys(undefined, `b=${STRONG}1,a=${STRONG}2`, true).keys;
+    const again = readApiKeys(`${STRONG}2`, `z=sha256:${hex(`${STRONG}1`)}`, true).keys;
+    expect(new Set(raw.map(({ id }) => id))).toEqual(new Set(again.map(({ id }) => id)));
+    for (const { id, digest } of raw) {
+      expect(id).toMatch(/^e_[0-9a-f]{8}$/);
+      expect(digest.toString("hex")).not.toContain(id.slice(2));
+      // One hash of the digest would be guessed at a billion a second.
+      expect(hex(digest.toString("hex"))).not.toContain(id.slice(2));
+    }
+  });
+
+  it("tells of a minted key with a letter wrong, and says no letter of it", () => {
+    const { key } = mintKey();
+    expect(readApiKeys(key, undefined, true).warnings).toEqual([]);
+    for (const wrong of [key.slice(0, -1), `${key}x`, key.replace(/.(?=_[^_]*$)/, "-")]) {
+      const { warnings } = readApiKeys(wrong, undefined, true);
+      expect(warnings).toEqual([expect.stringContaining("a letter wrong or missing")]);
+      expect(warnings.join("")).not.toContain(wrong.slice(9, 20));
+    }
+  });
+
   it("SEC-05 no problem or warning ever says a value", () => {
     const text = fc.string({ minLength: 8, unit: "grapheme" });
     fc.assert(
@@ -119,11 +157,14 @@ describe("readApiKeys", () => {
     const usable = key.filter((text) => !text.startsWith("sha256:"));
     fc.assert(
       fc.property(
-        fc.uniqueArray(fc.tuple(name, usable), { minLength: 1, selector: ([, text]) => text }),
+        // Ids are slow to make, on purpose.
+        fc.uniqueArray(fc.tuple(name, usable), { minLength: 1, maxLength: 3, selector: ([, text]) => text }),
         (pairs) => {
           const read = readApiKeys(undefined, pairs.map((pair) => pair.join("=")).join(","), true);
           expect(read.problems).toEqual([]);
-          expect(read.keys).toEqual(pairs.map(([caller, text]) => ({ caller, digest: digestOf(text) })));
+          expect(read.keys.map(({ caller, digest }) => ({ caller, digest }))).toEqual(
+            pairs.map(([caller, text]) => ({ caller, digest: digestOf(text) })),
+          );
         },
       ),
     );

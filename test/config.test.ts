@@ -21,7 +21,7 @@ describe("loadConfig", () => {
     const config = loadConfig({});
     expect(config).toMatchObject({
       http: { port: 3000, host: undefined },
-      store: { kind: "memory" },
+      store: { target: { kind: "memory" } },
       drainSeconds: 25,
     });
     expect(config.drawnKey).toMatch(/^mgw_[0-9a-f]{48}$/);
@@ -59,15 +59,14 @@ describe("loadConfig", () => {
     const upstash = { UPSTASH_REDIS_REST_URL: "https://x.upstash.io", UPSTASH_REDIS_REST_TOKEN: "t" };
     const redis = { REDIS_URL: "redis://localhost:6379" };
     expect(loadConfig({ ...upstash }).store).toMatchObject({
-      kind: "upstash",
-      url: "https://x.upstash.io",
+      target: { kind: "upstash", url: "https://x.upstash.io" },
       prefix: "mcp:",
     });
-    expect(loadConfig({ ...redis }).store).toMatchObject({ kind: "redis" });
-    expect(loadConfig({ ...redis, ...upstash }).store.kind).toBe("upstash");
+    expect(loadConfig({ ...redis }).store.target.kind).toBe("redis");
+    expect(loadConfig({ ...redis, ...upstash }).store.target.kind).toBe("upstash");
     expect(loadConfig({ ...redis, ...upstash }).warnings.join()).toContain("SESSION_STORE");
-    expect(loadConfig({ ...redis, ...upstash, SESSION_STORE: "redis" }).store.kind).toBe("redis");
-    expect(loadConfig({ ...redis, SESSION_STORE: "memory" }).store.kind).toBe("memory");
+    expect(loadConfig({ ...redis, ...upstash, SESSION_STORE: "redis" }).store.target.kind).toBe("redis");
+    expect(loadConfig({ ...redis, SESSION_STORE: "memory" }).store.target.kind).toBe("memory");
   });
 
   it("refuses half a store", () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { FAULTS } from "../src/errors.ts";
+import { SETTING_ALIASES } from "../src/setting-aliases.ts";
 import { settingWords } from "../src/settings.ts";
 
 // Made from the code: `npm run docs` writes them, and the tests fail when they are stale.
@@ -46,6 +47,17 @@ describe("documents made from the code", () => {
         );
       }
     }
+    lines.push(
+      "",
+      "## Other names",
+      "",
+      "Names that other documents use are understood, and told once in the log. Our own name wins where both are set.",
+      "",
+      "| name | is read as | value |",
+      "| --- | --- | --- |",
+    );
+    for (const { name, setting, meaning } of SETTING_ALIASES)
+      lines.push(`| \`${name}\` | ${setting === undefined ? "–" : `\`${setting}\``} | ${meaning} |`);
     await expect(`${lines.join("\n")}\n`).toMatchFileSnapshot("../docs/configuration.md");
   });
 

@@ -6,6 +6,7 @@ import type { Log } from "../log.ts";
 import { admit } from "./admit.ts";
 import { answerError, answerJson } from "./answer.ts";
 import { answerLive } from "./health.ts";
+import { METRICS_PATH } from "./metrics.ts";
 import { RELAY_PATH } from "./relay-message.ts";
 import type { Route } from "./routes.ts";
 import { answerRpcError } from "./rpc-answer.ts";
@@ -22,6 +23,10 @@ export interface AppParts {
   allowedOrigins: readonly string[];
   /** `/health/ready`. */
   ready: Route;
+  /** `/health/store`. */
+  storeHealth: Route;
+  /** `/metrics`. Undefined when there are none on this port. */
+  metrics: Route | undefined;
   /** Throws for a request without a valid key. */
   requireKey: (req: IncomingMessage) => void;
   log: Log;
@@ -49,6 +54,8 @@ export function createApp(parts: AppParts): Express {
     only(["GET", "HEAD"], (_req, res) => answerLive(res)),
   );
   app.all("/health/ready", only(["GET", "HEAD"], parts.ready));
+  app.all("/health/store", only(["GET", "HEAD"], parts.storeHealth));
+  if (parts.metrics !== undefined) app.all(METRICS_PATH, only(["GET", "HEAD"], parts.metrics));
 
   // Other instances call an address, not a name, and prove themselves.
   app.all(RELAY_PATH, parts.relayMessage);

@@ -2,9 +2,7 @@ import type { ServerResponse } from "node:http";
 import type { Sessions } from "../session/sessions.ts";
 import { answerJson } from "./answer.ts";
 import type { Route } from "./routes.ts";
-
-/** How long an answer of the store is believed: probes need no key, and must not become a load on it. */
-const BELIEVED_MS = 1000;
+import { statusOf, type StoreHealth } from "./store-health.ts";
 
 /** `/health` and `/health/live`: the process is there. Not more: a store that is away must not get it restarted. */
 export function answerLive(res: ServerResponse): void {
@@ -12,24 +10,13 @@ export function answerLive(res: ServerResponse): void {
 }
 
 /**
- * `/health/ready`: new clients are welcome. Tells which part is not, and nothing of why. `storeReady` resolves when the
- * session store can serve.
+ * `/health/ready`: new clients are welcome. Tells which part is not, and nothing of why. `degraded`: they are, though
+ * something that should stand behind the session store does not.
  */
-export function createReady(sessions: Sessions, storeReady: () => Promise<void>): Route {
-  let askedAt = -Infinity;
-  let asked: Promise<"ok" | "unavailable"> | undefined;
-
+export function createReady(sessions: Sessions, readHealth: () => Promise<StoreHealth>): Route {
   return async (_req, res) => {
-    const now = performance.now();
-    if (asked === undefined || now - askedAt >= BELIEVED_MS) {
-      askedAt = now;
-      asked = storeReady().then(
-        () => "ok",
-        () => "unavailable",
-      );
-    }
-    const store = await asked;
-    const isReady = store === "ok" && !sessions.isDraining;
+    const store = statusOf(await readHealth());
+    const isReady = store !== "unavailable" && !sessions.isDraining;
     const status = sessions.isDraining ? "draining" : store;
     const headers: Record<string, string> = isReady ? {} : { "Retry-After": "2" };
     answerJson(res, isReady ? 200 : 503, { status, store, sessions: sessions.count }, headers);

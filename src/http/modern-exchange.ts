@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
+import type { CallEnd, CallInFlight, Calls } from "../events.ts";
 import type { Log } from "../log.ts";
 import { onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
 import { locate, textAt } from "../protocol/splice.ts";
@@ -21,6 +22,10 @@ export interface ModernRequest {
   caller: string;
   /** As `Servers.statelessFor` gives it: a link for this one message. */
   upstream: Upstream;
+  /** Id of the API key that was shown. */
+  key?: string | undefined;
+  /** Watches requests. */
+  calls?: Calls | undefined;
 }
 
 export interface ExchangeTimes {
@@ -50,6 +55,7 @@ export class ModernExchange implements LinkEvents {
   readonly #stream: ModernStream;
   readonly #gone = new AbortController();
   #link: Link | undefined;
+  #call: CallInFlight | undefined;
   #isOver = false;
   /** When the server was last heard, and the client last told something. */
   #heardAt = performance.now();
@@ -82,15 +88,25 @@ export class ModernExchange implements LinkEvents {
     });
   }
 
+  /** Id of the API key that was shown. */
+  get key(): string | undefined {
+    return this.#request.key;
+  }
+
   /** Gives the message to the server. What goes wrong is answered. */
   async begin(): Promise<void> {
-    const { upstream, message, envelope } = this.#request;
+    const { upstream, message, envelope, calls } = this.#request;
+    const { id, method, kind } = envelope;
+    if (kind === "request") {
+      const asked = { server: upstream.name, session: undefined, id: id as string, method: method as string };
+      this.#call = calls?.begin({ ...asked, message, transport: "stateless" });
+    }
     try {
       const link = await upstream.open(this, this.#gone.signal);
       this.#link = link;
       if (this.#isOver) return this.#closeLink();
       if (this.#stream.isBlocked) link.pause();
-      await link.send(onOneLine(message));
+      await link.send(onOneLine(this.#call?.message ?? message));
       if (envelope.kind === "notification") this.#accept();
     } catch (error) {
       this.fail(error);
@@ -105,6 +121,7 @@ export class ModernExchange implements LinkEvents {
     if (envelope.kind === "response") {
       if (envelope.id !== this.#request.envelope.id) return this.#drop(envelope);
       if (!envelope.failed) this.#onResult(message);
+      this.#tellOutcome({ answer: message, failed: envelope.failed });
       this.#stream.finish(message, statusOf(message, envelope));
       return this.#leave();
     }
@@ -120,6 +137,7 @@ export class ModernExchange implements LinkEvents {
   /** Answers with a fault, where nothing else has been the outcome. */
   fail(error: unknown): void {
     if (this.#isOver) return;
+    this.#tellOutcome({ failed: true, reason: faultOf(error).reason });
     const { id } = this.#request.envelope;
     if (this.#stream.hasBegun) {
       const fault = faultOf(error);
@@ -162,8 +180,15 @@ export class ModernExchange implements LinkEvents {
   #leave(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    // Without an outcome of its own it was the client that left.
+    this.#tellOutcome({ failed: true, reason: "cancelled" });
     if (this.#link === undefined) this.#gone.abort();
     else this.#closeLink();
+  }
+
+  #tellOutcome(outcome: CallEnd): void {
+    this.#call?.end(outcome);
+    this.#call = undefined;
   }
 
   #closeLink(): void {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
+import type { Calls } from "../events.ts";
 import type { Log } from "../log.ts";
 import { checkModern } from "../protocol/modern.ts";
 import { answerEmpty } from "./answer.ts";
@@ -10,6 +11,8 @@ import { answerRpcError } from "./rpc-answer.ts";
 
 export interface ModernDoorOptions extends ExchangeTimes {
   limits: ModernLimits;
+  /** Watches requests. */
+  calls?: Calls | undefined;
   log: Log;
 }
 
@@ -57,7 +60,8 @@ export class ModernDoor {
       const onResult = (response: Buffer) => {
         if (envelope.method === "tools/list") this.#tools.learn(caller, upstream.name, response);
       };
-      const exchange = new ModernExchange(req, res, request, this.#options, log, onResult, () => {
+      const watched = { ...request, calls: this.#options.calls };
+      const exchange = new ModernExchange(req, res, watched, this.#options, log, onResult, () => {
         leave();
         this.#exchanges.delete(exchange);
         if (this.#exchanges.size === 0) this.#onIdle?.();
@@ -72,6 +76,12 @@ export class ModernDoor {
   /** To be called about once a second. */
   beat(now: number): void {
     for (const exchange of this.#exchanges) exchange.beat(now);
+  }
+
+  /** Ends what never ends by itself and was begun with one of these keys, which open nothing any more. */
+  closeKeys(ids: ReadonlySet<string>): void {
+    for (const exchange of this.#exchanges)
+      if (exchange.isListen && exchange.key !== undefined && ids.has(exchange.key)) exchange.endListen();
   }
 
   /** Takes no more, and ends what never ends by itself. Resolves when all is answered, or the time is up. */

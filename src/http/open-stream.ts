@@ -29,11 +29,12 @@ export const retryMs = (): number => 1000 + Math.floor(Math.random() * 1000);
 export function createOpenStream(parts: DoorParts): Route {
   const { sessions, reception, carrier, tokens, authenticator, trustProxy } = parts;
 
-  const announce = (stream: EventStream, id: string): void =>
-    stream.announce(id, `${MESSAGES_PATH}?sessionId=${id}&token=${tokens.for(id)}`, retryMs());
+  /** The token is that of the key which the client shows now; the session may have been opened with another of its caller. */
+  const announce = (stream: EventStream, id: string, { key }: Visitor): void =>
+    stream.announce(id, `${MESSAGES_PATH}?sessionId=${id}&token=${tokens.for(id, key as string)}`, retryMs());
 
-  function attach(stream: EventStream, session: Session, after?: number): void {
-    announce(stream, session.id);
+  function attach(stream: EventStream, session: Session, visitor: Visitor, after?: number): void {
+    announce(stream, session.id, visitor);
     session.attach(stream, after);
   }
 
@@ -42,7 +43,7 @@ export function createOpenStream(parts: DoorParts): Route {
     const session = await sessions.admit(visitor, options);
     if (stream.isClosed) return session.close("client_gone");
     if (options.isReturning !== true) stream.begin();
-    attach(stream, session);
+    attach(stream, session, visitor);
   }
 
   async function receive(stream: EventStream, visitor: Visitor, back: Return): Promise<void> {
@@ -67,9 +68,9 @@ export function createOpenStream(parts: DoorParts): Route {
       }
     } else if ("session" in found) {
       if (!found.session.isOpen || found.session.isLeaving) return stream.end(retryMs());
-      attach(stream, found.session, found.after);
+      attach(stream, found.session, visitor, found.after);
     } else {
-      announce(stream, found.sessionId);
+      announce(stream, found.sessionId, visitor);
       await carrier.carry(stream, found, visitor.caller);
     }
   }
@@ -91,7 +92,7 @@ export function createOpenStream(parts: DoorParts): Route {
     const found = reception.findHere(visitor, back);
     if (found !== undefined && "session" in found) {
       stream.begin();
-      return attach(stream, found.session, found.after);
+      return attach(stream, found.session, visitor, found.after);
     }
     if (back.last !== undefined || back.protocolVersion !== undefined) return receive(stream, visitor, back);
     return openFor(stream, visitor);

@@ -4,7 +4,6 @@ import { scanMessage } from "../protocol/json-rpc.ts";
 import type { Session } from "../session/session.ts";
 import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
 import { queryOf } from "./admit.ts";
-import type { Caller } from "./authenticate.ts";
 import { clientAddress } from "./client-address.ts";
 import { expectJson, readBody } from "./read-body.ts";
 import type { DoorParts, Route } from "./routes.ts";
@@ -27,13 +26,13 @@ export function createPostMessage(parts: DoorParts): Route {
     if (sessions.mustVerify) await sessions.verify();
     const { id, caller, session } = findSession(req, parts);
     if (session === undefined)
-      await elsewhere.expect(id, caller?.name).catch((error: unknown) => refuse(error, caller, parts));
+      await elsewhere.expect(id, caller).catch((error: unknown) => refuse(error, caller, parts));
     expectJson(req);
     const message = await readBody(req, res, maxBodyBytes);
     const envelope = scanMessage(message);
     if (typeof envelope === "string") throw new GatewayError(envelope);
     if (session === undefined || session.isLeaving) {
-      await elsewhere.deliver(id, caller?.name, message, envelope);
+      await elsewhere.deliver(id, caller, message, envelope);
       return accept(res);
     }
     // What is in flight may finish, and for that the client's answers must pass.
@@ -56,37 +55,40 @@ function accept(res: ServerResponse): void {
   res.end(ACCEPTED);
 }
 
-/** Which session a POST names, who posts when a key is shown, and the session itself when it is here. */
+/** Which session a POST names, who posts, and the session itself when it is here. */
 interface Addressed {
   id: string;
-  caller: Caller | undefined;
+  caller: string;
   session: Session | undefined;
 }
 
 /**
- * The session that a POST names and may use: with a key of the caller that opened it, or without a key by its token.
- * A session of someone else answers as one that does not exist, whatever else is right about the request.
+ * The session that a POST names and may use: with a key of the caller that opened it, or without a key by its token,
+ * which a key of that caller has made. A session of someone else answers as one that does not exist, whatever else is
+ * right about the request.
  */
 function findSession(req: IncomingMessage, parts: DoorParts): Addressed {
   const { sessions, tokens, authenticator, trustProxy } = parts;
   const query = queryOf(req);
   const address = clientAddress(req, trustProxy);
-  const caller = authenticator.identify(req, undefined, address);
+  const shown = authenticator.identify(req, undefined, address);
   const token = query.get("token");
-  if (caller === undefined && token === undefined) throw new GatewayError("api_key_missing");
+  if (shown === undefined && token === undefined) throw new GatewayError("api_key_missing");
   const id = query.get("sessionId");
   if (id === undefined || id === "") throw new GatewayError("session_id_required");
-  if (!isSessionId(id)) throw notFound(parts, caller);
-  if (caller === undefined && !tokens.opens(id, token as string)) {
-    authenticator.countFailure(address);
+  if (!isSessionId(id)) throw notFound(parts, shown?.name);
+  const caller = shown?.name ?? tokens.opens(id, token as string)?.caller;
+  if (caller === undefined) {
+    authenticator.countFailure(address, "session_token", "session_not_found");
     throw new GatewayError("session_not_found");
   }
   const session = sessions.find(id);
-  if (session !== undefined && caller !== undefined && caller.name !== session.caller) {
+  if (session !== undefined && caller !== session.caller) {
     parts.log.warn(
-      { event: "session_owner_mismatch", session: id, caller: caller.name, address },
+      { event: "session_owner_mismatch", session: id, caller, address },
       "session of another caller",
     );
+    parts.events.emit({ type: "session_foreign", session: id, caller, address });
     throw notFound(parts, caller);
   }
   // Answers to it would come where nobody looks for them.
@@ -94,13 +96,13 @@ function findSession(req: IncomingMessage, parts: DoorParts): Addressed {
   return { id, caller, session };
 }
 
-function refuse(error: unknown, caller: Caller | undefined, parts: DoorParts): never {
+function refuse(error: unknown, caller: string, parts: DoorParts): never {
   throw error instanceof GatewayError && error.reason === "session_not_found"
     ? notFound(parts, caller)
     : error;
 }
 
-function notFound({ authenticator }: DoorParts, caller: Caller | undefined): GatewayError {
-  if (caller !== undefined) authenticator.countMiss(caller);
+function notFound({ authenticator }: DoorParts, caller: string | undefined): GatewayError {
+  if (caller !== undefined) authenticator.countMiss({ name: caller });
   return new GatewayError("session_not_found");
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Events } from "../events.ts";
 import type { Log } from "../log.ts";
 import type { Carrier } from "../session/carrier.ts";
 import type { Elsewhere } from "../session/elsewhere.ts";
@@ -24,6 +25,7 @@ export interface DoorParts {
   trustProxy: TrustProxy;
   /** Largest message that a client may send. */
   maxBodyBytes: number;
+  events: Events;
   log: Log;
 }
 

@@ -56,6 +56,8 @@ export async function identify(
   if (id === undefined) return { ...request, id, session: undefined };
   const session = isSessionId(id) ? sessions.find(id) : undefined;
   const isOurs = session === undefined ? isSessionId(id) : session.caller === caller.name;
+  if (session !== undefined && !isOurs)
+    parts.events.emit({ type: "session_foreign", session: id, caller: caller.name, address });
   const isMeant = session === undefined || (session.transport === "streamable" && session.server === server);
   if (!isOurs || !isMeant) throw notFound(parts, caller);
   if (session === undefined) {

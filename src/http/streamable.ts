@@ -60,7 +60,13 @@ async function post(request: StreamableRequest, parts: DoorParts): Promise<void>
   if (isModern(req.headers, message, envelope)) {
     const upstream = parts.servers.statelessFor(server, caller.name);
     if (upstream === undefined) throw new GatewayError("not_found");
-    return parts.modern.serve(req, res, { message, envelope, caller: caller.name, upstream });
+    return parts.modern.serve(req, res, {
+      message,
+      envelope,
+      caller: caller.name,
+      key: caller.key,
+      upstream,
+    });
   }
   // Behind another answer on its connection a stream would wait unseen.
   if (envelope.kind === "request" && res.socket === null) throw new GatewayError("bad_request");

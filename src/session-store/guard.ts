@@ -1,4 +1,5 @@
 import { ConfigError } from "../errors.ts";
+import { NO_EVENTS, type Events } from "../events.ts";
 import type { Log } from "../log.ts";
 import { createBreaker, type BreakerState, type Ticket } from "./breaker.ts";
 import { withinDeadline } from "./deadline.ts";
@@ -9,6 +10,11 @@ export interface GuardOptions {
   /** Milliseconds that a verb waits at most, whatever the driver does. */
   deadlineMs: number;
   log: Log;
+  events?: Events;
+  /** Told of each call of a verb: how long it took, in seconds, and what failed. */
+  onCall?:
+    | ((verb: keyof SessionStore, seconds: number, failure: FailureKind | undefined) => void)
+    | undefined;
   /** A clock that never goes back, in milliseconds. */
   now?: () => number;
   /** Draws from 0 to 1 for the breaker's jitter. */
@@ -32,7 +38,8 @@ const OUTAGE_WORDS: Record<FailureKind, string> = {
  * an outage once when it begins and once when it ends.
  */
 export function guardSessionStore(store: SessionStore, options: GuardOptions): GuardedSessionStore {
-  const { deadlineMs, log, now = () => performance.now(), random = Math.random } = options;
+  const { deadlineMs, log, onCall, events = NO_EVENTS } = options;
+  const { now = () => performance.now(), random = Math.random } = options;
   const breaker = createBreaker(now, random);
   let outageSince = 0;
   let closing: Promise<void> | undefined;
@@ -43,27 +50,34 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
       { store: store.kind, seconds: Math.round((now() - outageSince) / 1000) },
       "session store is back",
     );
+    events.emit({ type: "store_up", store: store.kind, kind: "none" });
   }
 
   function noteFailure(ticket: Ticket, failure: StoreFailure): void {
     const wasQuota = breaker.cause() === "quota";
     const opened = breaker.failed(ticket, failure.kind);
-    if (opened) outageSince = now();
+    if (opened) {
+      outageSince = now();
+      events.emit({ type: "store_down", store: store.kind, kind: failure.kind });
+    }
     if (!opened && (wasQuota || breaker.cause() !== "quota")) return;
     const { kind, code } = failure;
     log[kind === "unreachable" ? "warn" : "error"]({ store: store.kind, code }, OUTAGE_WORDS[kind]);
   }
 
-  async function guarded<T>(verb: () => Promise<T>): Promise<T> {
+  async function guarded<T>(name: keyof SessionStore, verb: () => Promise<T>): Promise<T> {
     if (closing) throw unavailable(new StoreFailure("unreachable", "CLOSED"));
     const ticket = breaker.admit();
     if (!ticket) throw unavailable(new StoreFailure(breaker.cause() ?? "unreachable", "BREAKER_OPEN"));
+    const startedAt = now();
     try {
       const result = await withinDeadline(deadlineMs, verb());
       noteSuccess(ticket);
+      onCall?.(name, (now() - startedAt) / 1000, undefined);
       return result;
     } catch (error) {
       const failure = toFailure(error instanceof ConfigError ? error.cause : error);
+      onCall?.(name, (now() - startedAt) / 1000, failure.kind);
       // A store that answers, if only to refuse, needs no rest: it costs no waiting.
       if (failure.kind === "refused") noteSuccess(ticket);
       else noteFailure(ticket, failure);
@@ -73,30 +87,32 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
 
   return {
     kind: store.kind,
-    create: (record, ttlSeconds) => guarded(() => store.create(record, ttlSeconds)),
-    get: (id) => guarded(() => store.get(id)),
-    replace: (previous, next, ttlSeconds) => guarded(() => store.replace(previous, next, ttlSeconds)),
-    extend: (ids, ttlSeconds) => guarded(() => store.extend(ids, ttlSeconds)),
-    remove: (ids) => guarded(() => store.remove(ids)),
-    removeIf: (record) => guarded(() => store.removeIf(record)),
-    putLease: (lease, ttlSeconds) => guarded(() => store.putLease(lease, ttlSeconds)),
-    getLease: (instanceId) => guarded(() => store.getLease(instanceId)),
-    removeLease: (instanceId) => guarded(() => store.removeLease(instanceId)),
+    create: (record, ttlSeconds) => guarded("create", () => store.create(record, ttlSeconds)),
+    get: (id) => guarded("get", () => store.get(id)),
+    replace: (previous, next, ttlSeconds) =>
+      guarded("replace", () => store.replace(previous, next, ttlSeconds)),
+    extend: (ids, ttlSeconds) => guarded("extend", () => store.extend(ids, ttlSeconds)),
+    remove: (ids) => guarded("remove", () => store.remove(ids)),
+    removeIf: (record) => guarded("removeIf", () => store.removeIf(record)),
+    putLease: (lease, ttlSeconds) => guarded("putLease", () => store.putLease(lease, ttlSeconds)),
+    getLease: (instanceId) => guarded("getLease", () => store.getLease(instanceId)),
+    removeLease: (instanceId) => guarded("removeLease", () => store.removeLease(instanceId)),
     enlist: (fingerprint, sessionId, initialize, ttlSeconds) =>
-      guarded(() => store.enlist(fingerprint, sessionId, initialize, ttlSeconds)),
-    trace: (fingerprint) => guarded(() => store.trace(fingerprint)),
-    delist: (fingerprint, sessionId) => guarded(() => store.delist(fingerprint, sessionId)),
+      guarded("enlist", () => store.enlist(fingerprint, sessionId, initialize, ttlSeconds)),
+    trace: (fingerprint) => guarded("trace", () => store.trace(fingerprint)),
+    delist: (fingerprint, sessionId) => guarded("delist", () => store.delist(fingerprint, sessionId)),
     seat: (caller, sessionId, owner, ttlSeconds) =>
-      guarded(() => store.seat(caller, sessionId, owner, ttlSeconds)),
-    unseat: (caller, sessionIds) => guarded(() => store.unseat(caller, sessionIds)),
-    seatsOf: (caller) => guarded(() => store.seatsOf(caller)),
-    writeJournals: (changes, ttlSeconds) => guarded(() => store.writeJournals(changes, ttlSeconds)),
-    readJournal: (id, epoch) => guarded(() => store.readJournal(id, epoch)),
-    removeJournal: (id, epoch) => guarded(() => store.removeJournal(id, epoch)),
+      guarded("seat", () => store.seat(caller, sessionId, owner, ttlSeconds)),
+    unseat: (caller, sessionIds) => guarded("unseat", () => store.unseat(caller, sessionIds)),
+    seatsOf: (caller) => guarded("seatsOf", () => store.seatsOf(caller)),
+    writeJournals: (changes, ttlSeconds) =>
+      guarded("writeJournals", () => store.writeJournals(changes, ttlSeconds)),
+    readJournal: (id, epoch) => guarded("readJournal", () => store.readJournal(id, epoch)),
+    removeJournal: (id, epoch) => guarded("removeJournal", () => store.removeJournal(id, epoch)),
     ready: async () => {
       // A ping is free and succeeds without quota, so it must not end such an outage.
       if (breaker.cause() === "quota") throw unavailable(new StoreFailure("quota", "QUOTA"));
-      await guarded(() => store.ready());
+      await guarded("ready", () => store.ready());
     },
     close: () => (closing ??= withinDeadline(deadlineMs, store.close()).catch(() => undefined)),
     state: () => breaker.state(),

@@ -3,9 +3,7 @@ import type { Redis } from "@upstash/redis";
 import { decodeTrace, encodeTrace, entriesOf, traceField, type HashVerbs } from "./hashes.ts";
 import { callerKey, clientKey, journalKey, type JournalChange } from "./session-store.ts";
 import { StoreFailure } from "./store-failure.ts";
-
-/** Some databases take no request above 1 MiB, and the client adds a little of its own. */
-const REQUEST_BYTES = 900_000;
+import { REQUEST_BYTES, sizeInJson } from "./upstash-connection.ts";
 
 /** What of a change goes together: all of it, unless that is too large for one request. */
 interface Piece {
@@ -18,12 +16,9 @@ interface Piece {
   size: number;
 }
 
-/** Bytes of a text in JSON, with its quotes and a comma. */
-const sizeOf = (text: string): number => Buffer.byteLength(JSON.stringify(text)) + 1;
-
 function cut(change: JournalChange, key: string): Piece[] {
-  const commandsSize = 3 * (sizeOf(key) + 32);
-  const dropSize = change.drop.reduce((sum, name) => sum + sizeOf(name), 0);
+  const commandsSize = 3 * (sizeInJson(key) + 32);
+  const dropSize = change.drop.reduce((sum, name) => sum + sizeInJson(name), 0);
   let last: Piece = {
     key,
     entries: new Map(),
@@ -34,7 +29,7 @@ function cut(change: JournalChange, key: string): Piece[] {
   const pieces = [last];
   for (const [name, bytes] of entriesOf(change)) {
     const text = bytes.toString();
-    const size = sizeOf(name) + sizeOf(text);
+    const size = sizeInJson(name) + sizeInJson(text);
     if (last.entries.size > 0 && last.size + size > REQUEST_BYTES) {
       last = { key, entries: new Map(), drop: [], isFirst: false, size: commandsSize };
       pieces.push(last);

@@ -1,23 +1,20 @@
 import { Redis, type Requester } from "@upstash/redis";
-import { Agent } from "undici";
 
-import { ConfigError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { withinDeadline } from "./deadline.ts";
 import { decodeLease, encodeLease, encodeRecord, recordReader } from "./record-codec.ts";
 import { leaseKey, sessionKey, type SessionStore } from "./session-store.ts";
-import { replyFailure, StoreFailure, toFailure, unavailable } from "./store-failure.ts";
+import { StoreFailure } from "./store-failure.ts";
+import {
+  openUpstashConnection,
+  type Reply,
+  type UpstashConnection,
+  type UpstashPlace,
+} from "./upstash-connection.ts";
 import { upstashHashVerbs } from "./upstash-hashes.ts";
 
-export interface UpstashSessionStoreOptions {
-  /** `UPSTASH_REDIS_REST_URL`. */
-  url: string;
-  /** `UPSTASH_REDIS_REST_TOKEN`. */
-  token: string;
+export interface UpstashSessionStoreOptions extends UpstashPlace {
   /** What every key begins with, such as `mcp:`. */
   prefix: string;
-  /** Milliseconds that a verb waits at most. */
-  deadlineMs: number;
   log: Log;
   /**
    * Milliseconds after which a record that was not found is asked for once more, 0 for never (the default). A Global
@@ -27,120 +24,33 @@ export interface UpstashSessionStoreOptions {
 }
 
 const KEYS_PER_DEL = 500;
-const CONNECTIONS = 32;
-
-const CREDENTIALS_PROBLEM =
-  "UPSTASH_REDIS_REST_TOKEN: the database refuses this token; copy URL and token from the same database's REST API tab";
-
-function readUrl(text: string): URL {
-  const url = URL.canParse(text.trim()) ? new URL(text.trim()) : undefined;
-  if (url?.protocol === "https:" || url?.protocol === "http:") return url;
-  throw new ConfigError([
-    "UPSTASH_REDIS_REST_URL: must be the https:// URL of the REST API tab (a redis:// URL belongs in REDIS_URL)",
-  ]);
-}
-
 /** One more layer of JSON round each string, for the client to take off: it would read a text such as `123` as a number. */
 function quoteStrings(value: unknown): unknown {
   if (typeof value === "string") return JSON.stringify(value);
   return Array.isArray(value) ? value.map(quoteStrings) : value;
 }
 
-interface Reply {
-  result?: unknown;
-  error?: string;
-}
-
-/**
- * Carries the client's requests over connections that stay open between heartbeats, each with a deadline, none
- * repeated. The client's own transport drops idle connections after 4 s and puts whole commands into its errors.
- */
-function createRequester(base: URL, token: string, deadlineMs: number, agent: Agent): Requester {
-  const root = base.pathname.replace(/\/+$/, "");
-  let syncToken = "";
-
-  async function exchange(path: string, body: unknown): Promise<unknown> {
-    const response = await agent.request({
-      origin: base.origin,
-      path,
-      method: "POST",
-      headers: {
-        authorization: `Bearer ${token}`,
-        "content-type": "application/json",
-        // Read regions of a Global database catch up to this before they answer.
-        ...(syncToken === "" ? {} : { "upstash-sync-token": syncToken }),
-      },
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(deadlineMs),
-    });
-    const text = await response.body.text();
-    const { statusCode, headers } = response;
-    if (statusCode === 401) throw new StoreFailure("credentials", "HTTP_401");
-    const reply = parseReply(text);
-    if (reply === undefined) {
-      throw new StoreFailure("unreachable", statusCode === 200 ? "BAD_ANSWER" : `HTTP_${statusCode}`);
-    }
-    if (!Array.isArray(reply) && reply.error !== undefined) throw answerFailure(statusCode, reply.error);
-    if (statusCode !== 200) throw new StoreFailure("unreachable", `HTTP_${statusCode}`);
-    const synced = headers["upstash-sync-token"];
-    if (typeof synced === "string") syncToken = synced;
-    return Array.isArray(reply) ? reply.map(quoteReply) : quoteReply(reply);
-  }
-
-  return {
-    request: async <TResult>({ path = [], body }: { path?: string[]; body?: unknown }) =>
-      (await exchange([root, ...path].join("/") || "/", body)) as { result?: TResult; error?: string },
-  };
-}
-
 const quoteReply = ({ result, error }: Reply): Reply =>
   error === undefined ? { result: quoteStrings(result) } : { error };
 
-function answerFailure(statusCode: number, text: string): StoreFailure {
-  const failure = replyFailure(text);
-  // 400 is a command that failed; any other status speaks of the service, whatever the text says.
-  if (failure.kind !== "refused" || statusCode === 200 || statusCode === 400) return failure;
-  return new StoreFailure("unreachable", `HTTP_${statusCode}`);
-}
-
-function parseReply(text: string): Reply | Reply[] | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function upstashFailure(error: unknown): StoreFailure {
-  if (error instanceof Error && error.name === "UpstashError") return replyFailure(error.message);
-  if (error instanceof Error && error.name === "TimeoutError")
-    return new StoreFailure("unreachable", "TIMEOUT");
-  return toFailure(error);
-}
+/** Carries the client's requests. Its own transport drops idle connections after 4 s and puts whole commands into its errors. */
+const requesterOver = ({ post }: UpstashConnection): Requester => ({
+  request: async <TResult>({ path = [], body }: { path?: string[]; body?: unknown }) => {
+    const reply = await post(path, body);
+    const quoted = Array.isArray(reply) ? reply.map(quoteReply) : quoteReply(reply);
+    return quoted as { result?: TResult; error?: string };
+  },
+});
 
 /**
  * Session records in Upstash Redis over REST. Every verb costs one billed command (`extend` one a record, `remove` one
- * per 500, `enlist` two, `writeJournals` up to three a change). Throws a ConfigError when `url` is none.
+ * per 500, `enlist` two, `seat` three, `writeJournals` up to three a change). Throws a ConfigError when `url` is none.
  */
 export function openUpstashSessionStore(options: UpstashSessionStoreOptions): SessionStore {
-  const { url, token, prefix, deadlineMs, log, readAgainMs = 0 } = options;
-  const agent = new Agent({
-    keepAliveTimeout: 60_000,
-    connections: CONNECTIONS,
-    connect: { timeout: deadlineMs, autoSelectFamily: true },
-  });
-  const redis = new Redis(createRequester(readUrl(url), token.trim(), deadlineMs, agent));
-  let closing: Promise<void> | undefined;
-
-  async function run<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      if (closing) throw new StoreFailure("unreachable", "CLOSED");
-      return await withinDeadline(deadlineMs, work());
-    } catch (error) {
-      throw unavailable(upstashFailure(error));
-    }
-  }
+  const { prefix, deadlineMs, log, readAgainMs = 0 } = options;
+  const connection = openUpstashConnection(options);
+  const { run, ready, close } = connection;
+  const redis = new Redis(requesterOver(connection));
 
   async function readText(id: string): Promise<unknown> {
     const text = await redis.exec(["GET", session(id)]);
@@ -195,15 +105,7 @@ export function openUpstashSessionStore(options: UpstashSessionStoreOptions): Se
       run(async () => decodeLease(await redis.exec(["GET", lease(instanceId)]), instanceId)),
     removeLease: (instanceId) => run(async () => void (await redis.del(lease(instanceId)))),
     ...upstashHashVerbs(redis, prefix, deadlineMs, run),
-    ready: async () => {
-      try {
-        await run(async () => redis.ping());
-      } catch (error) {
-        const failure = toFailure(error);
-        if (failure.kind !== "credentials") throw error;
-        throw new ConfigError([CREDENTIALS_PROBLEM], { cause: failure });
-      }
-    },
-    close: () => (closing ??= agent.destroy().then(() => undefined)),
+    ready,
+    close,
   };
 }

@@ -66,6 +66,14 @@ export async function handOver(session: Session, parts: HandOverParts): Promise<
   }
 }
 
+/** Resolves when nothing is in flight, or `signal` says that time is up. */
+export async function untilQuiet(
+  sessions: { readonly inFlight: number },
+  signal: AbortSignal,
+): Promise<void> {
+  await until(() => sessions.inFlight === 0 || signal.aborted);
+}
+
 async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
 }

@@ -58,3 +58,19 @@ export class Repeatable {
     return typeof params?.name === "string" && this.#tools.has(params.name);
   }
 }
+
+/** The same of each server. */
+export class Repeatables {
+  readonly #byServer = new Map<string, Repeatable>();
+
+  of(server: string): Repeatable {
+    const known = this.#byServer.get(server) ?? new Repeatable();
+    this.#byServer.set(server, known);
+    return known;
+  }
+
+  /** These servers are others now, or gone. */
+  forget(servers: readonly string[]): void {
+    for (const server of servers) this.#byServer.delete(server);
+  }
+}

@@ -1,3 +1,4 @@
+import type { Reason } from "../errors.ts";
 import type { Events } from "../events.ts";
 import type { Log } from "../log.ts";
 import type { SessionRecord } from "../session-store/session-store.ts";
@@ -22,6 +23,10 @@ export class SessionNews {
     this.#log.info(told, "session opened");
   }
 
+  refused({ caller, address }: Visitor, reason: Reason): void {
+    this.#events.emit({ type: "session_refused", caller, reason, address });
+  }
+
   claimed({ id: session, caller, key, epoch }: SessionRecord, inheritance: Inheritance): void {
     this.#events.emit({ type: "session_claimed", session, caller, key, epoch });
     const messages = inheritance.messages.length;
@@ -30,7 +35,8 @@ export class SessionNews {
     this.#log.info(told, "session claimed");
   }
 
-  adopted({ id, caller, key }: Session, where: "same_instance" | "other_instance", address: string): void {
+  adopted({ id, caller, key }: Session, isCarried: boolean, address: string): void {
+    const where = isCarried ? "other_instance" : "same_instance";
     this.#events.emit({ type: "session_adopted", session: id, caller, key, where, address });
   }
 

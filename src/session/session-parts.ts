@@ -102,8 +102,8 @@ export interface SessionParts {
   makeRoom(): void;
   /** The client told its server something that a fresh link must be told as well. */
   onTold(session: Session, told: Told): void;
-  /** A client came back to it; its stream is of this instance, or of another that carries it. */
-  onAdopted(session: Session, where: "same_instance" | "other_instance"): void;
+  /** A client came back to it, here or to another instance that carries its stream. */
+  onAdopted(session: Session, isCarried: boolean): void;
   /** Called once. `left` resolves when nothing of the link is left. */
   onEnd(session: Session, end: SessionEnd, left: Promise<void>): void;
 }

@@ -82,6 +82,10 @@ export class Session {
     return this.#parts.epoch;
   }
 
+  get hasStream(): boolean {
+    return this.#streams.own !== undefined;
+  }
+
   /** Since when it has had no stream; undefined while it has one. */
   get orphanedAt(): number | undefined {
     return this.#orphanedAt;
@@ -146,8 +150,7 @@ export class Session {
   attach(stream: ClientStream, after?: number): void {
     this.#hasReturned = this.#streams.own !== undefined || this.#orphanedAt !== undefined;
     this.#orphanedAt = undefined;
-    if (this.#hasReturned)
-      this.#parts.onAdopted(this, stream.endsUnheard ? "other_instance" : "same_instance");
+    if (this.#hasReturned) this.#parts.onAdopted(this, stream.endsUnheard);
     this.#streams.attach(stream, after, this.#heardAt);
   }
 

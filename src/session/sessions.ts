@@ -2,12 +2,12 @@ import { randomUUID } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import type { SessionRecord } from "../session-store/session-store.ts";
 import type { Visitor } from "./fingerprint.ts";
-import { handOverAll } from "./hand-over.ts";
+import { handOverAll, untilQuiet } from "./hand-over.ts";
 import { InstanceLease } from "./instance-lease.ts";
 import { Journals } from "./journal.ts";
 import { newRecord, toldOf, visitorOf } from "./new-record.ts";
 import { Records } from "./records.ts";
-import { Repeatable } from "./repeatable.ts";
+import { Repeatables } from "./repeatable.ts";
 import type { Creation, OpenOptions, SessionsParts } from "./sessions-parts.ts";
 import { Seats } from "./seats.ts";
 import { SessionIndex } from "./session-index.ts";
@@ -22,17 +22,17 @@ export class Sessions {
   readonly index: SessionIndex;
   /** What is known of clients that may come back. */
   readonly traces: Traces;
+  /** This instance's sign of life. */
+  readonly lease: InstanceLease;
   readonly #parts: SessionsParts;
   readonly #now: () => number;
   readonly #leaving = new Set<Promise<void>>();
   readonly #news: SessionNews;
   readonly #seats: Seats;
   readonly #records: Records;
-  readonly #lease: InstanceLease;
   readonly #trust: Trust;
   readonly #journals: Journals;
-  /** By server. */
-  readonly #repeatable = new Map<string, Repeatable>();
+  readonly #repeatables = new Repeatables();
   #isDraining = false;
 
   constructor(parts: SessionsParts) {
@@ -42,18 +42,18 @@ export class Sessions {
     this.traces = new Traces({ ...parts, now: this.#now });
     this.#news = new SessionNews(parts);
     this.#seats = new Seats({ ...parts, index: this.index, now: this.#now });
-    this.#lease = new InstanceLease(parts.store, parts.instanceId, parts.log, () => {
+    this.lease = new InstanceLease(parts.store, parts.instanceId, parts.log, () => {
       this.#records.verify().catch(() => undefined);
     });
     this.#journals = new Journals(parts);
     this.#records = new Records({
       ...parts,
       now: this.#now,
-      onVanished: () => this.#lease.rewrite(this.#now()),
+      onVanished: () => this.lease.rewrite(this.#now()),
       onConflict: (id) => this.index.find(id)?.close("owner_conflict"),
       onEnding: (id) => this.index.find(id)?.close("operator"),
     });
-    this.#trust = new Trust({ lease: this.#lease, records: this.#records, now: this.#now });
+    this.#trust = new Trust({ lease: this.lease, records: this.#records, now: this.#now });
   }
 
   /** How many sessions are open here. */
@@ -92,13 +92,16 @@ export class Sessions {
    */
   async admit(visitor: Visitor, options: OpenOptions = {}): Promise<Session> {
     if (this.#isDraining) throw new GatewayError("draining");
+    const { caller } = visitor;
     const factor = options.isReturning === true ? 2 : 1;
-    this.#seats.makeRoom(visitor.caller, factor);
-    const id = await this.#seats.take(visitor.caller, factor);
+    let id: string | undefined;
     try {
+      this.#seats.makeRoom(caller, factor);
+      id = await this.#seats.take(caller, factor);
       return this.open(visitor, { ...options, id });
     } catch (error) {
-      this.#seats.leave(visitor.caller, [id]);
+      if (id !== undefined) this.#seats.leave(caller, [id]);
+      if (error instanceof GatewayError) this.#news.refused(visitor, error.reason);
       throw error;
     }
   }
@@ -138,20 +141,24 @@ export class Sessions {
 
   /** Ends the sessions with servers that are configured otherwise now, or not any more. */
   closeServers(names: readonly string[]): void {
-    for (const session of this.index)
-      if (names.includes(session.server)) session.close("server_changed", this.#parts.retryMs());
-    for (const name of names) this.#repeatable.delete(name);
+    this.#repeatables.forget(names);
+    this.#closeAll("server_changed", ({ server }) => names.includes(server));
   }
 
   /** Ends the sessions that were opened with these keys, which open nothing any more. */
   closeKeys(ids: ReadonlySet<string>): void {
-    for (const session of this.index)
-      if (session.key !== undefined && ids.has(session.key)) session.close("key_revoked");
+    this.#closeAll("key_revoked", ({ key }) => key !== undefined && ids.has(key));
   }
 
-  /** Milliseconds since the store last confirmed this instance's lease; undefined before it first did. */
-  get leaseAgeMs(): number | undefined {
-    return this.#lease.ageMs(this.#now());
+  /** Ends the sessions of callers who may use something else now, for their clients to come again. */
+  closeCallers(names: readonly string[]): void {
+    this.#closeAll("server_changed", ({ caller }) => names.includes(caller));
+  }
+
+  /** The store may have lost what it had: writes it again. Never rejects. */
+  async reassert(): Promise<void> {
+    await this.lease.rewrite(this.#now());
+    await this.#records.verify().catch(() => undefined);
   }
 
   /**
@@ -182,7 +189,7 @@ export class Sessions {
     await Promise.all([
       this.#records.extend(due),
       this.#records.flush(),
-      this.#lease.beat(now),
+      this.lease.beat(now),
       this.traces.beat(this.index, now),
     ]);
   }
@@ -202,16 +209,6 @@ export class Sessions {
     this.#trust.lose();
   }
 
-  /** Tells the others how to reach this instance. */
-  advertise(relay: string): void {
-    this.#lease.advertise(relay);
-  }
-
-  /** Tells the other instances that this one goes down, lest they take its closed door for death. Never rejects. */
-  announceDrain(): Promise<void> {
-    return this.#lease.drain();
-  }
-
   /**
    * From now on nothing new is taken. Sessions that can outlive this instance are handed over, each at its first quiet
    * moment. Resolves when that is done and no request is in flight, or `signal` says that time is up and it is done.
@@ -219,10 +216,9 @@ export class Sessions {
   async drain(signal: AbortSignal): Promise<void> {
     this.#isDraining = true;
     const { store, limits, log } = this.#parts;
-    const { index } = this;
-    const parts = { store, records: this.#records, journals: this.#journals, index, log, signal };
+    const parts = { store, records: this.#records, journals: this.#journals, index: this.index, log, signal };
     if (this.handsOver) await handOverAll({ ...parts, ttlMs: limits.orphanMs });
-    while (this.inFlight > 0 && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, 20));
+    await untilQuiet(this, signal);
   }
 
   /** Ends every session, removes its record, and gives the lease back. Resolves when nothing of them is left. */
@@ -230,9 +226,12 @@ export class Sessions {
     this.#isDraining = true;
     for (const session of this.index) session.close("draining", retryMs());
     await Promise.all(this.#leaving);
-    const parts = [this.#records, this.#journals, this.traces, this.#seats];
-    await Promise.all(parts.map((part) => part.flush()));
-    await this.#lease.release();
+    for (const part of [this.#records, this.#journals, this.traces, this.#seats]) await part.flush();
+    await this.lease.release();
+  }
+
+  #closeAll(end: SessionEnd, isMeant: (session: Session) => boolean): void {
+    for (const session of this.index) if (isMeant(session)) session.close(end, this.#parts.retryMs());
   }
 
   #create({ id, epoch, visitor, transport, told, ageMs = 0 }: Creation): Session {
@@ -250,7 +249,7 @@ export class Sessions {
       upstream,
       limits: { ...limits, ...servers.limitsOf(visitor.server) },
       ...(told === undefined ? {} : { told }),
-      repeatable: this.#repeatableOf(visitor.server),
+      repeatable: this.#repeatables.of(visitor.server),
       journal: durability === "store" ? this.#journals.open(id, epoch) : undefined,
       calls,
       events,
@@ -263,7 +262,7 @@ export class Sessions {
         this.#records.update(id, { logLevel: undefined, subscriptions: undefined, ...news });
         this.#trace(one, news);
       },
-      onAdopted: (returned, where) => this.#news.adopted(returned, where, visitor.address),
+      onAdopted: (returned, isCarried) => this.#news.adopted(returned, isCarried, visitor.address),
       onEnd: (ended, end, left) => this.#ended(ended, end, left),
     });
     this.index.add(session, visitor);
@@ -273,12 +272,6 @@ export class Sessions {
   /** A client of Streamable HTTP names its session itself, and need not be recognised. */
   #trace(session: Session, told: Session["told"]): void {
     if (session.transport === "sse") this.traces.note(session, this.index.fingerprintOf(session), told);
-  }
-
-  #repeatableOf(server: string): Repeatable {
-    const known = this.#repeatable.get(server) ?? new Repeatable();
-    this.#repeatable.set(server, known);
-    return known;
   }
 
   #ended(session: Session, end: SessionEnd, left: Promise<void>): void {

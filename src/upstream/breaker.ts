@@ -141,6 +141,8 @@ export function breakUpstream(inner: Upstream, options: BreakerOptions): Upstrea
     },
     async close() {
       closed = true;
+      // It is nobody's any more, and must not be seen as one that is left alone.
+      if (rest !== undefined) events.emit({ type: "server_circuit", server: inner.name, state: "closed" });
       await inner.close();
     },
   };

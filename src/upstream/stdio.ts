@@ -86,6 +86,7 @@ export function createStdioUpstream(options: StdioUpstreamOptions): StdioUpstrea
       (error: unknown) => {
         place.release();
         log.error({ err: error }, "The server could not be started");
+        watched.emit({ type: "server_restarted", server: name, why: "upstream_start_failed" });
         throw error;
       },
     );

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { NO_EVENTS } from "../../src/events.ts";
-import { openSessionStore } from "../../src/backend.ts";
+import { guardSessionStore } from "../../src/session-store/guard.ts";
+import { openUpstashSessionStore } from "../../src/session-store/upstash.ts";
 import { scanMessage } from "../../src/protocol/json-rpc.ts";
 import type { SessionStore } from "../../src/session-store/session-store.ts";
 import { Sessions } from "../../src/session/sessions.ts";
@@ -31,10 +32,8 @@ describe("what idle sessions cost on Upstash in an hour", () => {
   /** Billed commands of an hour, in which a simulated clock beats once a second. */
   async function billOfAnHour(extend: "late" | "always", count: number): Promise<Record<string, number>> {
     const { url, token } = upstash;
-    const opened = openSessionStore(
-      { kind: "upstash", url, token, prefix: `cost-${extend}-${count}:`, timeoutMs: 5000 },
-      silent,
-    );
+    const place = { url, token, prefix: `cost-${extend}-${count}:`, deadlineMs: 5000, log: silent };
+    const opened = guardSessionStore(openUpstashSessionStore(place), place);
     onTestFinished(() => opened.close());
     let waiting = 0;
     const store = new Proxy(opened, {

@@ -1,10 +1,14 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import fc from "fast-check";
-import { digestOf } from "../../src/api-keys.ts";
+import { loadConfig } from "../../src/config.ts";
 import { createApp } from "../../src/http/app.ts";
 import { Authenticator } from "../../src/http/authenticate.ts";
 import { GatewayError } from "../../src/errors.ts";
+import type { GatewayEvent } from "../../src/events.ts";
+import { digestOf } from "../../src/keys/api-key.ts";
+import { KeyRing } from "../../src/keys/key-ring.ts";
+import { PostTokens } from "../../src/session/post-token.ts";
 import { silent } from "../session/scripted.ts";
 import { exchange, rawRequest, type RawAnswer } from "../support/raw-http.ts";
 import { openTestStream } from "../support/sse-client.ts";
@@ -28,6 +32,8 @@ function routePaths(): string[] {
     guardOrigin: () => undefined,
     allowedOrigins: [],
     ready: (_req, res) => void res.end(),
+    storeHealth: (_req, res) => void res.end(),
+    metrics: refuse,
     requireKey: refuse,
     log: silent,
   });
@@ -106,11 +112,13 @@ describe("without a key", () => {
   });
 });
 
+const RING = new KeyRing([
+  { id: "e_a", caller: "a", digest: digestOf(KEY) },
+  { id: "e_b", caller: "b", digest: digestOf(OTHER_KEY) },
+]);
+
 describe("the credential of a request", () => {
-  const authenticator = new Authenticator([
-    { caller: "a", digest: digestOf(KEY) },
-    { caller: "b", digest: digestOf(OTHER_KEY) },
-  ]);
+  const authenticator = new Authenticator(RING);
   let address = 0;
   const identify = (headers: Record<string, string>, queryKey?: string) => {
     try {
@@ -172,17 +180,19 @@ describe("the credential of a request", () => {
   });
 
   it("SEC-08 keys are compared by digest, in constant time, and all of them", () => {
-    const source = readFileSync(new URL("../../src/http/authenticate.ts", import.meta.url), "utf8");
-    const compared = [...source.matchAll(/[!=]==? *([\w.]+)/g)].map(([, right]) => right);
-    // `shown` is what the same request says in another place.
-    expect(compared.filter((right) => right !== "undefined")).toEqual(["shown"]);
-    expect(source).toMatch(
-      /for \(const key of this\.#keys\) if \(timingSafeEqual\(digest, key\.digest\)\) found =/,
+    const textOf = (file: string) => readFileSync(new URL(`../../src/${file}`, import.meta.url), "utf8");
+    const compared = [...textOf("http/authenticate.ts").matchAll(/[!=]==? *([\w.]+)/g)].map(
+      ([, right]) => right,
+    );
+    // `text` is what the same request says in another place.
+    expect(compared.filter((right) => right !== "undefined")).toEqual(["text"]);
+    expect(textOf("keys/key-ring.ts")).toMatch(
+      /for \(const key of this\.#byId\.values\(\)\) if \(timingSafeEqual\(digest, key\.digest\)\) found = key;\n/,
     );
   });
 
   it("SEC-61 ten thousand wrong keys from as many addresses leave no more than the limiter may hold", () => {
-    const own = new Authenticator([{ caller: "a", digest: digestOf(KEY) }]);
+    const own = new Authenticator(RING);
     const wrong = (from: string) => {
       try {
         own.identify({ headers: { "x-api-key": "wrong" } } as never, undefined, from);
@@ -196,6 +206,54 @@ describe("the credential of a request", () => {
     for (let count = 0; count < 10_000; count += 1) wrong(`other-${count}`);
     // The oldest was forgotten to make room, so the memory is bounded.
     expect(wrong("first")).toBe("api_key_invalid");
+  });
+});
+
+describe("what is told of credentials", () => {
+  const told: GatewayEvent[] = [];
+  const authenticator = new Authenticator(RING, { events: { emit: (event) => told.push(event) } });
+  const showing = (headers: Record<string, string>, queryKey: string | undefined, address: string) => {
+    told.length = 0;
+    try {
+      return authenticator.identify({ headers } as never, queryKey, address);
+    } catch (error) {
+      return (error as GatewayError).reason;
+    }
+  };
+
+  it("names the caller, the key, and where it was shown", () => {
+    const bearer = { authorization: `Bearer ${KEY}` };
+    expect(showing(bearer, KEY, "1")).toEqual({ name: "a", key: "e_a", shown: "bearer" });
+    expect(showing({ "x-api-key": OTHER_KEY }, OTHER_KEY, "1")).toEqual({
+      ...{ name: "b", key: "e_b" },
+      shown: "x_api_key",
+    });
+    expect(showing({}, KEY, "1")).toEqual({ name: "a", key: "e_a", shown: "query" });
+    expect(told).toEqual([]);
+  });
+
+  it("tells of each wrong one, where from and how, and never what it was", () => {
+    const refused = { type: "credential_refused", reason: "api_key_invalid" };
+    expect(showing({ authorization: "Bearer canary" }, undefined, "2")).toBe("api_key_invalid");
+    expect(told).toEqual([{ ...refused, shown: "bearer", address: "2" }]);
+    showing({ "x-api-key": "canary" }, undefined, "2");
+    expect(told).toEqual([{ ...refused, shown: "x_api_key", address: "2" }]);
+    showing({}, "canary", "2");
+    expect(told).toEqual([{ ...refused, shown: "query", address: "2" }]);
+    authenticator.countFailure("2", "session_token", "session_not_found");
+    expect(told.at(-1)).toMatchObject({ reason: "session_not_found", shown: "session_token" });
+    showing({}, undefined, "2");
+    expect(told).toEqual([]);
+  });
+
+  it("tells of ten an address and minute, and that it is too many, and then nothing", () => {
+    const reasons = Array.from({ length: 30 }, () => {
+      showing({}, "wrong", "3");
+      return told.map((event) => "reason" in event && event.reason);
+    });
+    expect(reasons.flat()).toEqual([...Array<string>(10).fill("api_key_invalid"), "auth_rate_limited"]);
+    showing({}, "wrong", "4");
+    expect(told, "another address is told of").toHaveLength(1);
   });
 });
 
@@ -242,6 +300,22 @@ describe("a caller's keys", () => {
       rawRequest(`POST ${target}`, ["Content-Type: application/json", `X-API-Key: ${key}`], PING);
     expect((await exchange(gateway.port, post(second))).status).toBe(202);
     expectRefusal(await exchange(gateway.port, post(OTHER_KEY)), "session_not_found");
+    await gateway.close();
+  });
+
+  it("SEC-24 a token that another caller makes with its own key opens nobody else's session", async () => {
+    const gateway = await startTestGateway();
+    const stream = await openTestStream(gateway.url, { headers: { "X-API-Key": KEY } });
+    const id = stream.sessionId;
+    const given = new URL(targetOf(stream), gateway.url).searchParams.get("token") as string;
+    const keys = loadConfig({ MCP_API_KEY: KEY, MCP_API_KEYS: `other=${OTHER_KEY}` }).keys;
+    const [mine, other] = keys.map((key) => new PostTokens(new KeyRing([key])).for(id, key.id));
+    expect(given, "it is made of nothing but the key").toBe(mine);
+    const post = (token: string) =>
+      rawRequest(`POST /messages?sessionId=${id}&token=${token}`, ["Content-Type: application/json"], PING);
+    expectRefusal(await exchange(gateway.port, post(other as string)), "session_not_found");
+    expect((await exchange(gateway.port, post(given))).status).toBe(202);
+    stream.cut();
     await gateway.close();
   });
 });

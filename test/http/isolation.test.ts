@@ -8,6 +8,8 @@ import { createDoor, createThinPath, listen } from "../../src/http/door.ts";
 import { createPostMessage } from "../../src/http/post-message.ts";
 import type { DoorParts } from "../../src/http/routes.ts";
 import { Elsewhere, type ElsewhereParts } from "../../src/session/elsewhere.ts";
+import { NO_EVENTS } from "../../src/events.ts";
+import { KeyRing } from "../../src/keys/key-ring.ts";
 import { PostTokens } from "../../src/session/post-token.ts";
 import { silent } from "../session/scripted.ts";
 import { exchange, rawRequest, type RawAnswer } from "../support/raw-http.ts";
@@ -139,10 +141,13 @@ describe.each([
 async function slowDoor(thinPath: boolean) {
   const asked: string[] = [];
   const session = { id: randomUUID(), caller: "default" };
-  const keys = [KEY, OTHER_KEY].map((key, index) => ({
-    caller: index ? "other" : "default",
-    digest: digestOf(key),
-  }));
+  const keys = new KeyRing(
+    [KEY, OTHER_KEY].map((key, index) => ({
+      id: `k_${index}`,
+      caller: index ? "other" : "default",
+      digest: digestOf(key),
+    })),
+  );
   const whereabouts = {
     find: async (id: string) => {
       asked.push(id);
@@ -160,15 +165,17 @@ async function slowDoor(thinPath: boolean) {
       claims,
       relay: { current: undefined },
     } as unknown as ElsewhereParts),
-    tokens: new PostTokens([]),
+    tokens: new PostTokens(keys),
     authenticator: new Authenticator(keys),
+    events: NO_EVENTS,
     trustProxy: "off",
     maxBodyBytes: 1000,
     log: silent,
   } as unknown as DoorParts;
   const postMessage = createPostMessage(parts);
   const guardOrigin = () => undefined;
-  const rest = { guardOrigin, allowedOrigins: [], ready: undefined as never, requireKey: guardOrigin };
+  const none = { ready: undefined as never, storeHealth: undefined as never, metrics: undefined };
+  const rest = { guardOrigin, allowedOrigins: [], requireKey: guardOrigin, ...none };
   const routes = { postMessage, relayMessage: guardOrigin, streamable: guardOrigin };
   const app = createApp({ openStream: guardOrigin, ...routes, ...rest, log: silent });
   const listeners = { app, ...routes, guardOrigin, log: silent };

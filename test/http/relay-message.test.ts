@@ -22,6 +22,8 @@ async function listen(receive: ReceiveRelayed): Promise<number> {
     guardOrigin: nothing,
     allowedOrigins: [],
     ready: nothing,
+    storeHealth: nothing,
+    metrics: undefined,
     requireKey: nothing,
     log: silent,
   });

@@ -7,12 +7,15 @@ import { listen } from "../../src/http/door.ts";
 import { ModernDoor } from "../../src/http/modern-request.ts";
 import { createPostMessage } from "../../src/http/post-message.ts";
 import type { DoorParts } from "../../src/http/routes.ts";
+import { NO_EVENTS } from "../../src/events.ts";
+import { KeyRing } from "../../src/keys/key-ring.ts";
 import { PostTokens } from "../../src/session/post-token.ts";
 import type { SessionRecord } from "../../src/session-store/session-store.ts";
 import { createCluster, type Instance } from "../session/instances.ts";
 import { onlyServer, settled, silent } from "../session/scripted.ts";
 
 const KEY = "key-of-alice";
+const keys = new KeyRing([{ id: "k_alice", caller: "alice", digest: digestOf(KEY) }]);
 
 /** Posts to an instance over HTTP, and tells the status or the reason. */
 async function postsTo({ upstream, sessions, reception, elsewhere, carrier }: Instance) {
@@ -21,8 +24,9 @@ async function postsTo({ upstream, sessions, reception, elsewhere, carrier }: In
   const route = createPostMessage({
     ...{ sessions, reception, elsewhere, carrier, modern },
     servers: onlyServer(upstream),
-    tokens: new PostTokens([]),
-    authenticator: new Authenticator([{ caller: "alice", digest: digestOf(KEY) }]),
+    tokens: new PostTokens(keys),
+    authenticator: new Authenticator(keys),
+    events: NO_EVENTS,
     trustProxy: "off",
     maxBodyBytes: 1000,
     log: silent,

@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { everyVerb, rejectsUnavailable, TTL, type Backend } from "./backend.ts";
 import { describeJournals } from "./conformance-journals.ts";
+import { describeSeats } from "./conformance-seats.ts";
 import { describeTraces } from "./conformance-traces.ts";
 import { aLease, aRecord } from "./records.ts";
 
@@ -261,6 +262,7 @@ export function describeSessionStore(
     });
 
     describeTraces(open, openOutside, isOutside);
+    describeSeats(open, openOutside, isOutside);
     describeJournals(open, openOutside, isOutside);
 
     test("rejects every verb with store_unavailable once it is closed, and closes twice", async () => {

@@ -2,12 +2,18 @@ import { expect, test } from "vitest";
 
 import { createMemorySessionStore } from "../../src/session-store/memory.ts";
 import { describeSessionStore } from "./conformance.ts";
+import { describeArchive } from "./conformance-archive.ts";
 import { aChange } from "./backend.ts";
 import { aLease, aRecord } from "./records.ts";
 
 describeSessionStore("memory", "inside", async () => {
   const store = createMemorySessionStore();
   return { one: store, other: store };
+});
+
+describeArchive("memory", async () => {
+  const store = createMemorySessionStore();
+  return { archive: store.archive, store };
 });
 
 test("counts whole seconds by the clock it is given", async () => {

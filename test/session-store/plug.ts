@@ -3,6 +3,8 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
 export interface Plug {
   port: number;
+  /** How often somebody has connected so far. */
+  connections: () => number;
   /** Passes on what is sent and keeps the answers, until `cut`. */
   swallow: () => void;
   /** Cuts every connection; new ones work again. */
@@ -15,12 +17,14 @@ export interface Plug {
 export async function plugInto(port: number, host = "127.0.0.1"): Promise<Plug> {
   const sockets = new Set<Socket>();
   let swallowing = false;
+  let connections = 0;
   const keep = (socket: Socket): Socket => {
     sockets.add(socket);
     socket.on("error", () => socket.destroy());
     return socket.once("close", () => sockets.delete(socket));
   };
   const server = createServer((near) => {
+    connections += 1;
     const far = keep(connect(port, host));
     keep(near).pipe(far);
     far.on("data", (chunk: Buffer) => swallowing || near.write(chunk));
@@ -44,6 +48,7 @@ export async function plugInto(port: number, host = "127.0.0.1"): Promise<Plug> 
   }
   return {
     port: (server.address() as AddressInfo).port,
+    connections: () => connections,
     swallow: () => void (swallowing = true),
     cut,
     pull: () => (pulling ??= pull()),

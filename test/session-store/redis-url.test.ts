@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import { ConfigError } from "../../src/errors.ts";
-import { reconnectDelayMs, redisOptions } from "../../src/session-store/redis.ts";
+import { reconnectDelayMs, redisOptions } from "../../src/session-store/redis-connection.ts";
 import { readRedisUrl } from "../../src/session-store/redis-url.ts";
 
 test.each([
@@ -28,6 +28,21 @@ test.each([
       password: "secret",
       db: 0,
       tls: false,
+    },
+  ],
+  [
+    "rediss+sentinel://u:p%40ss@a,b:7000,[fd12::1]/my%20master/2",
+    {
+      nodes: [
+        { host: "a", port: 26379 },
+        { host: "b", port: 7000 },
+        { host: "fd12::1", port: 26379 },
+      ],
+      master: "my master",
+      username: "u",
+      password: "p@ss",
+      db: 2,
+      tls: true,
     },
   ],
 ])("reads %s", (url, address) => {

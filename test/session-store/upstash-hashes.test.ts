@@ -62,6 +62,18 @@ test.each<[string, (store: SessionStore) => Promise<unknown>, Record<string, num
   ["trace", (store) => store.trace("client"), { HGETALL: 1 }],
   ["trace of nobody", (store) => store.trace(randomUUID()), { HGETALL: 1 }],
   ["delist", (store) => store.delist("client", id), { HDEL: 1 }],
+  ["seat", (store) => store.seat("caller", id, "owner", TTL), { HSET: 1, EXPIRE: 1, HLEN: 1 }],
+  [
+    "unseat of 100",
+    (store) =>
+      store.unseat(
+        "caller",
+        Array.from({ length: 100 }, () => id),
+      ),
+    { HDEL: 1 },
+  ],
+  ["unseat of none", (store) => store.unseat("caller", []), {}],
+  ["seatsOf", (store) => store.seatsOf("caller"), { HGETALL: 1 }],
   ["a change of nothing", (store) => store.writeJournals([aChange({})], TTL), { EXPIRE: 1 }],
   [
     "a change that puts 100 entries",
@@ -113,16 +125,18 @@ test.each<[string, (store: SessionStore) => Promise<unknown>, Record<string, num
   expect(upstash.billedByCommand()).toEqual(bill);
 });
 
-test("sends 100 small changes in one HTTP request, and an enlist in one", async () => {
+test("sends 100 small changes in one HTTP request, an enlist and a seat in one each", async () => {
   const store = open();
   const changes = Array.from({ length: 100 }, () => aChange({ a: "1" }, { drop: ["b"] }));
   const requests = await requestsOf(async () => {
     await store.writeJournals(changes, TTL);
     await store.enlist("client", id, {}, TTL);
+    await store.seat("caller", id, "owner", TTL);
   });
   expect(requests.map(({ path, names }) => [path, names.length])).toEqual([
     ["/pipeline", 300],
     ["/pipeline", 2],
+    ["/pipeline", 3],
   ]);
 });
 

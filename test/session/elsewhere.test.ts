@@ -99,7 +99,7 @@ describe("a message for a session that is not here", () => {
   it("may have been taken by an owner that goes down when its answer stayed out for long: it is not given twice", async () => {
     const { here, there, id, clock, network } = await open();
     await here.whereabouts.find(id);
-    await there.sessions.announceDrain();
+    await there.sessions.lease.drain();
     network.mishap = ({ kind }) => {
       if (kind === "post") clock.now += 4000;
       return kind === "post" ? "unheard" : undefined;

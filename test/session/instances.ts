@@ -73,7 +73,7 @@ export function createCluster() {
     const summons = new Summons({ ...common, carrier, reception });
     if (isRelayOn) {
       relay.current = network.relayOf(instanceId, (from, message) => summons.receive(from, message));
-      sessions.advertise(relay.current.address);
+      sessions.lease.advertise(relay.current.address);
     }
     await sessions.beat();
     onTestFinished(() => sessions.close(retryMs));
@@ -109,7 +109,7 @@ export function createCluster() {
     };
     /** It is told to go down, and says so first, as the gateway does. */
     const goDown = async (signal: AbortSignal = AbortSignal.timeout(5000)) => {
-      await sessions.announceDrain();
+      await sessions.lease.drain();
       await sessions.drain(signal);
     };
     const rest = { upstream, sessions, whereabouts, claims, relay, reception, carrier, elsewhere, summons };

@@ -9,7 +9,7 @@ async function open(visitor = ALICE) {
   const { session, stream } = await there.connect(visitor);
   stream.close();
   await settled();
-  await there.sessions.announceDrain();
+  await there.sessions.lease.drain();
   const last = { last: { sessionId: session.id, sequence: 4 }, protocolVersion: undefined };
   return { ...cluster, here, there, session, stream, last };
 }

@@ -112,7 +112,7 @@ describe("Sessions", () => {
     const { store, watch } = watched();
     const { sessions, beatAt } = openSessions(store);
     await beatAt(0);
-    await sessions.announceDrain();
+    await sessions.lease.drain();
     expect(await store.getLease("i-1")).toMatchObject({ state: "draining" });
     expect(() => sessions.open(ALICE)).not.toThrow();
     watch.calls.length = 0;

@@ -21,6 +21,14 @@ export interface RedisUnderTest {
   stop: () => Promise<void>;
 }
 
+/** The real Redis on the PATH, if there is one. */
+export const BINARY = ["redis-server", "valkey-server"].find(
+  (name) => spawnSync(name, ["--version"]).status === 0,
+);
+
+/** Whether a real Redis is on the PATH, which takes flags: for TLS, clusters and sentinels. Under CI it must be. */
+export const hasRedisServer = BINARY !== undefined || process.env["CI"] === "true";
+
 let told = false;
 
 /**
@@ -31,18 +39,15 @@ let told = false;
  */
 export async function startRedis(flags: readonly string[] = []): Promise<RedisUnderTest> {
   const external = process.env["TEST_REDIS_URL"];
-  const binary = ["redis-server", "valkey-server"].find(
-    (name) => spawnSync(name, ["--version"]).status === 0,
-  );
   const useExternal = external !== undefined && external !== "" && flags.length === 0;
   const redis = useExternal
     ? ({ url: external, kind: "external", stop: async () => undefined } as const)
-    : binary
-      ? await startChild(binary, flags)
+    : BINARY
+      ? await startChild(BINARY, flags)
       : await startInProcess();
   if (!told)
     process.stderr.write(
-      `tests use Redis of kind ${redis.kind}${binary && !useExternal ? ` (${binary})` : ""}\n`,
+      `tests use Redis of kind ${redis.kind}${BINARY && !useExternal ? ` (${BINARY})` : ""}\n`,
     );
   told = true;
   return redis;

@@ -7,30 +7,9 @@ import { openHttpRelay, type HttpRelay } from "./relay/http.ts";
 import { openRedisRelay } from "./relay/redis.ts";
 import type { Relay, RelayEvents } from "./relay/relay.ts";
 import { openUpstashRelay } from "./relay/upstash.ts";
-import { guardSessionStore, type GuardedSessionStore } from "./session-store/guard.ts";
-import { createMemorySessionStore } from "./session-store/memory.ts";
+import { readCertificates } from "./session-store/redis-certificate.ts";
 import { readRedisUrl } from "./session-store/redis-url.ts";
-import { openRedisSessionStore, redisOptions } from "./session-store/redis.ts";
-import type { SessionStore } from "./session-store/session-store.ts";
-import { openUpstashSessionStore } from "./session-store/upstash.ts";
-
-/** Opens the session store that was chosen. The only place that knows which there are. */
-export function openSessionStore(config: StoreConfig, log: Log): GuardedSessionStore {
-  const deadlineMs = config.timeoutMs;
-  return guardSessionStore(openDriver(config, log), { deadlineMs, log });
-}
-
-function openDriver(config: StoreConfig, log: Log): SessionStore {
-  const { prefix, timeoutMs: deadlineMs } = config;
-  switch (config.kind) {
-    case "memory":
-      return createMemorySessionStore();
-    case "redis":
-      return openRedisSessionStore({ url: config.url, prefix, deadlineMs, log });
-    case "upstash":
-      return openUpstashSessionStore({ url: config.url, token: config.token, prefix, deadlineMs, log });
-  }
-}
+import { redisOptions } from "./session-store/redis.ts";
 
 export interface RelayPlace {
   instanceId: string;
@@ -67,17 +46,15 @@ export async function openRelay(relay: RelayConfig, store: StoreConfig, place: R
       ]);
     }
   }
-  switch (store.kind) {
-    case "redis": {
-      const { nodes, ...address } = readRedisUrl(store.url);
-      const connection = { ...redisOptions({ nodes, ...address }, store.timeoutMs), db: address.db };
-      return openRedisRelay({ ...common, nodes, connection, prefix: store.prefix });
-    }
-    case "upstash":
-      return openUpstashRelay({ ...common, url: store.url, token: store.token, prefix: store.prefix });
-    case "memory":
-      throw new ConfigError(["SESSION_RELAY=on needs a store that instances share."]);
-  }
+  const { target, prefix, timeoutMs } = store;
+  if (target.kind === "upstash")
+    return openUpstashRelay({ ...common, url: target.url, token: target.token, prefix });
+  if (target.kind !== "redis")
+    throw new ConfigError(["SESSION_RELAY=on needs a store that instances share."]);
+  const read = readRedisUrl(target.url);
+  const ca = target.caFile === undefined ? undefined : readCertificates(target.caFile);
+  const connection = { ...redisOptions(read, timeoutMs, ca), db: read.db };
+  return openRedisRelay({ ...common, nodes: read.nodes, connection, prefix });
 }
 
 const isLocal = (address: string): boolean => /^(127\.|\[::1\]$|localhost$)/.test(new URL(address).hostname);

@@ -1,0 +1,72 @@
+import { openAudit } from "./audit/audit.ts";
+import { auditCommand } from "./audit/command.ts";
+import type { CliParts, NamedStore } from "./cli/parts.ts";
+import { loadStoreConfig } from "./config.ts";
+import { NO_EVENTS, type Events } from "./events.ts";
+import { keysCommand } from "./keys/command.ts";
+import { scopeProblem } from "./key-scopes.ts";
+import type { Log } from "./log.ts";
+import { openArchive } from "./open-store.ts";
+import { labelOf, readStoreUrl } from "./session-store/store-url.ts";
+import { switchOver } from "./session-store/switch.ts";
+
+export interface CommandsPlace {
+  stdout: CliParts["stdout"];
+  stderr: CliParts["stderr"];
+  env: NodeJS.ProcessEnv;
+  /** Aborts at Ctrl-C. */
+  signal: AbortSignal;
+  log: Log;
+  version: string;
+}
+
+/** Batches are large, and nobody's request waits for them. */
+const BATCH_DEADLINE_MS = 10_000;
+
+/** What operators' commands work with, from the process's own environment. */
+export function commandParts(place: CommandsPlace, events: Events): CliParts {
+  const { stdout, stderr, env, log } = place;
+  return {
+    ...place,
+    events,
+    now: Date.now,
+    readStore: (url, flag) => readStore(env, url, flag),
+    openArchive: (target, { prefix = prefixOf(env), mayWrite }) =>
+      openArchive(target, { prefix, deadlineMs: BATCH_DEADLINE_MS, log, mayWrite }),
+    switchOver,
+    commands: {
+      keys: (args) => keysCommand(args, { stdout, stderr, env, scopeProblem, events, now: Date.now }),
+      audit: (args) => auditCommand(args, { stdout, stderr, env }),
+    },
+  };
+}
+
+/**
+ * Lends `work` where an operator's actions are recorded: beside the gateway's own audit file, which the gateway has. With
+ * no audit file they are not.
+ */
+export async function withAudit<T>(
+  { env, log }: CommandsPlace,
+  work: (events: Events) => Promise<T>,
+): Promise<T> {
+  const { AUDIT_LOG: path } = env;
+  if (path === undefined || path === "" || path === "stdout") return work(NO_EVENTS);
+  const own = `${path.replaceAll("{instance}", "all")}.operator`;
+  const audit = await openAudit({ path: own, maxBytes: 64 * 1024 * 1024, files: 0, instanceId: "cli", log });
+  try {
+    return await work(audit.events);
+  } finally {
+    await audit.close();
+  }
+}
+
+function readStore(env: NodeJS.ProcessEnv, url: string | undefined, flag: string): NamedStore {
+  const { REDIS_CA_FILE: caFile } = env;
+  const target =
+    url === undefined
+      ? loadStoreConfig(env).target
+      : readStoreUrl(url, { name: flag, caFile: caFile || undefined });
+  return { target, label: labelOf(target) };
+}
+
+const prefixOf = (env: NodeJS.ProcessEnv): string => env["REDIS_KEY_PREFIX"] ?? env["REDIS_PREFIX"] ?? "mcp:";

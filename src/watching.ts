@@ -1,0 +1,99 @@
+import { openAudit, type Audit } from "./audit/audit.ts";
+import type { WatchConfig } from "./config-watch.ts";
+import { tellAll, type Calls, type Events } from "./events.ts";
+import type { Log } from "./log.ts";
+import type { GuardOptions } from "./session-store/guard.ts";
+import { ALERT_NAMES } from "./telemetry/alerts-states.ts";
+import { createAlerts } from "./telemetry/alerts.ts";
+import { watchTogether } from "./telemetry/calls-together.ts";
+import { createMetrics, type Scrape } from "./telemetry/metrics.ts";
+import type { Readings } from "./telemetry/readings.ts";
+import { createTracing } from "./telemetry/tracing.ts";
+import { openWebhook } from "./telemetry/webhook.ts";
+
+/** What is read of the gateway while it is watched. */
+export type GatewayReadings = Pick<Readings, "sessions" | "streams" | "servers" | "store">;
+
+/** Everything that watches the gateway: the audit log, the metrics, the traces and the alerts. */
+export interface Watching {
+  /** To be told of what happens now and then. */
+  readonly events: Events;
+  /** To be shown every call. */
+  readonly calls: Calls | undefined;
+  /** To be told of every call of the session store. */
+  readonly onStoreCall: GuardOptions["onCall"];
+  /** All metrics. Undefined when they are off. */
+  readonly scrape: (() => Promise<Scrape>) | undefined;
+  /** From now on the gateway can be read. */
+  observe(readings: GatewayReadings): void;
+  /** Does what is due; to be called about once a second. */
+  beat(): void;
+  /** The audit file was set aside by somebody: a new one is begun. Never rejects. */
+  reopen(): Promise<void>;
+  /** Writes what waits. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+export interface WatchingPlace {
+  instanceId: string;
+  version: string;
+  /** Node's. */
+  node: string;
+  log: Log;
+}
+
+/** Before the gateway is built there is nothing to be read of it. */
+const NOTHING: GatewayReadings = {
+  sessions: () => ({ open: 0, orphan: 0, limit: 0 }),
+  streams: () => 0,
+  servers: () => [],
+  store: () => ({ kind: "memory", breaker: "closed" }),
+};
+
+/** Opens what is configured to watch the gateway. Rejects with a ConfigError when the audit file cannot be had. */
+export async function openWatching(config: WatchConfig, place: WatchingPlace): Promise<Watching> {
+  const { instanceId, version, node, log } = place;
+  let gateway = NOTHING;
+  const audit: Audit | undefined = config.audit && (await openAudit({ ...config.audit, instanceId, log }));
+  const lost = (): number => audit?.lost ?? 0;
+  const alerts = createAlerts({
+    thresholds: config.alerts,
+    readings: {
+      sessions: () => gateway.sessions().open + gateway.sessions().orphan,
+      maxSessions: () => gateway.sessions().limit,
+      storeDown: () => gateway.store().breaker !== "closed",
+      fallback: () => gateway.store().isFallback === true,
+      mirrorDivergent: () => gateway.store().mirror?.divergent,
+      auditLost: lost,
+    },
+    webhook: config.webhook && openWebhook({ ...config.webhook, log }),
+    instanceId,
+    log,
+    now: Date.now,
+  });
+  const isActive = (name: string): boolean => alerts.active().some(({ alert }) => alert === name);
+  const readings: Readings = {
+    sessions: () => gateway.sessions(),
+    streams: () => gateway.streams(),
+    servers: () => gateway.servers(),
+    store: () => gateway.store(),
+    alerts: () => ALERT_NAMES.map((name) => ({ name, isActive: isActive(name) })),
+    audit: () => audit && { records: audit.written, lost: audit.lost },
+  };
+  const metrics = config.hasMetrics ? createMetrics({ version, node, instanceId, readings }) : undefined;
+  const listeners = [audit?.events, metrics?.events, alerts.events];
+  return {
+    events: tellAll(listeners.filter((listener) => listener !== undefined)),
+    calls: watchTogether([...(metrics ? [metrics.calls] : []), alerts.calls, createTracing({ version })]),
+    onStoreCall: metrics && ((verb, seconds, failure) => metrics.storeCall(verb, seconds, failure)),
+    scrape: metrics && (() => metrics.scrape()),
+    observe: (read) => void (gateway = read),
+    beat: () => alerts.beat(Date.now()),
+    reopen: async () => audit?.reopen(),
+    close: async () => {
+      await alerts.close();
+      await audit?.close();
+      metrics?.close();
+    },
+  };
+}
