@@ -2,8 +2,6 @@ import { randomBytes } from "node:crypto";
 import { digestOf, idOfDigest, type ApiKey } from "./keys/api-key.ts";
 import { claimsToBeMinted, looksLikeKey } from "./keys/mint.ts";
 
-export { digestOf, type ApiKey } from "./keys/api-key.ts";
-
 export interface ApiKeys {
   keys: ApiKey[];
   /** The key that was drawn because none is set. */

@@ -1,4 +1,4 @@
-import type { ApiKey } from "./api-keys.ts";
+import type { ApiKey } from "./keys/api-key.ts";
 import { ConfigError } from "./errors.ts";
 import { readStoreUrl } from "./session-store/store-url.ts";
 import type { StoreTarget } from "./session-store/target.ts";
@@ -121,7 +121,13 @@ function chooseMirror(values: Settings, problems: string[]): MirrorConfig | unde
 }
 
 /** Adds what the relay and the journal need of the store and do not have. */
-export function checkRelay(values: Settings, store: StoreConfig | undefined, problems: string[]): void {
+export function checkRelay(
+  values: Settings,
+  store: StoreConfig | undefined,
+  /** Those of the settings: what a file has changes while instances run, and at different moments. */
+  keys: readonly ApiKey[],
+  problems: string[],
+): void {
   const { SESSION_RELAY: relay, SESSION_RELAY_DRIVER: driver, SESSION_DURABILITY: durability } = values;
   if (store === undefined) return;
   const { kind } = store.target;
@@ -129,6 +135,10 @@ export function checkRelay(values: Settings, store: StoreConfig | undefined, pro
     problems.push("SESSION_RELAY=on needs a store that instances share: set REDIS_URL or the Upstash pair.");
   if (relay === "on" && driver !== "auto" && driver !== "http" && driver !== kind)
     problems.push(`SESSION_RELAY_DRIVER=${driver} needs that store; use auto or http.`);
+  if (hasWeakSecret(values, store) && keys.length === 0)
+    problems.push(
+      "SESSION_RELAY=on needs something that only instances know: set SESSION_RELAY_SECRET, or a password in REDIS_URL.",
+    );
   if (durability === "store" && kind === "memory")
     problems.push(
       "SESSION_DURABILITY=store needs a store that outlives the process: set REDIS_URL, the Upstash pair or SESSION_DIR.",

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { readApiKeys, type ApiKey } from "./api-keys.ts";
+import { readApiKeys } from "./api-keys.ts";
 import { chooseServers, serverDefaults, type ServerFlags } from "./config-servers.ts";
 import {
   checkRelay,
@@ -14,6 +14,7 @@ import { checkWatching, watchConfig, type WatchConfig } from "./config-watch.ts"
 import { ConfigError } from "./errors.ts";
 import type { LogLevel } from "./log.ts";
 import { readKeyScopes, scopeProblem } from "./key-scopes.ts";
+import type { ApiKey } from "./keys/api-key.ts";
 import { loadKeysFile, type KeysFile } from "./keys/keys-file.ts";
 import { nearestName } from "./nearest-name.ts";
 import type { ServerConfig, ServerDefaults } from "./server-config.ts";
@@ -109,7 +110,7 @@ export function loadConfig(
   const inFile = (keysFile?.read.callers ?? []).map(({ name }) => name);
   const permits = readKeyScopes(values.MCP_KEY_SCOPES, callers, behind.servers, inFile);
   problems.push(...behind.problems, ...permits.problems);
-  if (isWhole) checkRelay(values, store, problems);
+  if (isWhole) checkRelay(values, store, keys.keys, problems);
   if (isWhole) checkWatching(values, problems);
   if (problems.length > 0 || store === undefined) throw new ConfigError(problems);
 

@@ -218,7 +218,7 @@ async function startParts(
     const { rescoped, ...change } = callers.replace(file);
     servers.allow(callers.scopes);
     closeKeys(change.removed);
-    sessions.closeCallers(rescoped);
+    sessions.closeAll("server_changed", ({ caller }) => rescoped.includes(caller));
     return change;
   }
 

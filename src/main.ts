@@ -57,7 +57,10 @@ function watchFiles(config: Config, gateway: Gateway, log: Log): { close(): void
   }
   if (keysFile !== undefined) {
     const apply = (read: KeysFile) => gateway.changeKeys(read);
-    files.push(watchKeys({ path: keysFile.path, apply, scopeProblem, log }));
+    const file = watchKeys({ path: keysFile.path, apply, scopeProblem, log });
+    // It may have changed while the gateway was starting.
+    void file.readAgain();
+    files.push(file);
   }
   process.on("SIGHUP", () => {
     gateway.tell({ type: "operator_action", action: "sighup", target: "process", outcome: "done" });
@@ -76,7 +79,7 @@ async function runOperator(args: string[]): Promise<number> {
   const { env, stdout, stderr } = process;
   const { signal } = interrupted;
   // Standard output is the command's own.
-  const log = createLog(env["LOG_LEVEL"] === "debug" ? "debug" : "warn", stderr);
+  const log = createLog(env["LOG_LEVEL"] === "debug" ? "debug" : "error", stderr);
   const place = { env, stdout, stderr, signal, log, version };
   return withAudit(place, (events) => runCommand(args, commandParts(place, events)));
 }

@@ -1,5 +1,8 @@
 /** The known name that somebody who wrote `name` most likely meant. Undefined when none is near. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
+  // Who leaves the unit away means the one with it.
+  const longer = known.find((other) => other.startsWith(`${name}_`));
+  if (longer !== undefined) return longer;
   // Of a short name three letters are nearly all.
   const most = Math.min(3, Math.floor(name.length / 2));
   const [near] = known

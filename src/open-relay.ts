@@ -9,7 +9,7 @@ import type { Relay, RelayEvents } from "./relay/relay.ts";
 import { openUpstashRelay } from "./relay/upstash.ts";
 import { readCertificates } from "./session-store/redis-certificate.ts";
 import { readRedisUrl } from "./session-store/redis-url.ts";
-import { redisOptions } from "./session-store/redis.ts";
+import { redisOptions } from "./session-store/redis-connection.ts";
 
 export interface RelayPlace {
   instanceId: string;
@@ -52,9 +52,14 @@ export async function openRelay(relay: RelayConfig, store: StoreConfig, place: R
   if (target.kind !== "redis")
     throw new ConfigError(["SESSION_RELAY=on needs a store that instances share."]);
   const read = readRedisUrl(target.url);
-  const ca = target.caFile === undefined ? undefined : readCertificates(target.caFile);
+  const ca = target.caFile === undefined || !read.tls ? undefined : readCertificates(target.caFile);
   const connection = { ...redisOptions(read, timeoutMs, ca), db: read.db };
-  return openRedisRelay({ ...common, nodes: read.nodes, connection, prefix });
+  return openRedisRelay({
+    ...common,
+    nodes: read.master === undefined ? read.nodes : read.nodes.slice(0, 1),
+    connection,
+    prefix,
+  });
 }
 
 const isLocal = (address: string): boolean => /^(127\.|\[::1\]$|localhost$)/.test(new URL(address).hostname);

@@ -1,5 +1,7 @@
 import { z } from "zod";
+import { ConfigError } from "./errors.ts";
 import { LOG_LEVELS } from "./log.ts";
+import { readRedisUrl } from "./session-store/redis-url.ts";
 
 interface SettingMeta {
   /** What it means, for `docs/configuration.md`. */
@@ -41,6 +43,16 @@ const url = (...schemes: string[]) =>
     },
     `must be a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
   );
+
+const redisUrl = z.string().superRefine((text, context) => {
+  try {
+    readRedisUrl(text);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const problem of error.problems)
+      context.addIssue({ code: "custom", message: problem.replace("REDIS_URL: ", "") });
+  }
+});
 
 const inGroup = <T>(name: string, settings: () => T): T => {
   group = name;
@@ -198,17 +210,8 @@ export const SETTINGS = {
       "replace-me",
     ),
     REDIS_URL: setting(
-      z
-        .string()
-        .refine(
-          (text) =>
-            text
-              .split(",")
-              .every((part) => URL.canParse(part.trim()) && /^rediss?:$/.test(new URL(part.trim()).protocol)),
-          "must be a URL that begins with redis:// or rediss://, or several separated by commas",
-        )
-        .optional(),
-      "URL of a Redis server; `rediss://` for TLS; several, separated by commas, for a cluster.",
+      redisUrl.optional(),
+      "URL of a Redis server; `rediss://` for TLS; several, separated by commas, for a cluster; `redis+sentinel://host:26379,host:26379/master` for Sentinel.",
       "redis://localhost:6379",
     ),
     REDIS_CA_FILE: setting(
@@ -230,7 +233,10 @@ export const SETTINGS = {
     SESSION_MIRROR: setting(
       z
         .string()
-        .regex(/^(rediss?|https?|file):/, "must begin with redis://, rediss://, https:// or file:")
+        .regex(
+          /^(rediss?(\+sentinel)?|https?|file):/,
+          "must begin with redis://, rediss://, https:// or file:",
+        )
         .optional(),
       "A second store, to which every write goes as well: `redis://…`, `https://:token@…` for Upstash, `file:directory`. It is read while the first one is down.",
       "redis://localhost:6380",

@@ -28,7 +28,7 @@ export function watchFile(path: string, onChange: () => void, log: Log): { close
   }
   function giveUp(error: unknown): void {
     close();
-    log.warn({ err: error }, "Changes of the servers file are not seen: send SIGHUP after one");
+    log.warn({ err: error }, "Changes of a file are not seen: send SIGHUP after one");
   }
   try {
     watcher = watch(dirname(path), { persistent: false }, () => {

@@ -92,7 +92,7 @@ describe("loadConfig", () => {
     });
     expect(warnings).toEqual([
       "MCP_API_KEYZ is not a setting of the gateway. Did you mean MCP_API_KEY?",
-      "SESSION_TTL is not a setting of the gateway.",
+      "SESSION_TTL is not a setting of the gateway. Did you mean SESSION_TTL_SECONDS?",
       "UPSTASH_REDIS_REST_TOKENS is not a setting of the gateway. Did you mean UPSTASH_REDIS_REST_TOKEN?",
     ]);
   });

@@ -10,7 +10,7 @@ import { findStore, withStore, type OpenStore } from "./open-store.ts";
 import { walk } from "./pages.ts";
 import type { CliParts } from "./parts.ts";
 import { createProgress, type Progress } from "./progress.ts";
-import { acting, bytesInWords, tell } from "./words.ts";
+import { acting, bytesInWords, entriesOf, tell } from "./words.ts";
 import { writeOut, writeWhole } from "./write-whole.ts";
 
 const HELP = `Write what a store holds of sessions to a file. Gateways may serve meanwhile.
@@ -121,10 +121,10 @@ export async function backup(args: string[], parts: CliParts): Promise<number> {
         progress.end();
       }
       const words = [
-        `${counts.entries} entries of ${store.label}, ${bytesInWords(counts.bytes)}, ${store.commands} commands.`,
+        `${entriesOf(counts.entries)} of ${store.label}, ${bytesInWords(counts.bytes)}, ${store.commands} commands.`,
         ...(counts.leftOut === 0
           ? []
-          : [`${counts.leftOut} entries were left out: no gateway could have made them.`]),
+          : [`${entriesOf(counts.leftOut)} left out: no gateway could have made that.`]),
       ];
       if (toStdout) parts.stderr.write(`${words.join("\n")}\n`);
       else tell(parts, json, { ...counts, commands: store.commands, store: store.label }, words);

@@ -2,7 +2,7 @@ import { EXIT, stopIfAsked } from "./command-error.ts";
 import type { OpenStore } from "./open-store.ts";
 import type { CliParts } from "./parts.ts";
 import { sessionRow, sessionRows, type SessionRow } from "./session-rows.ts";
-import { plain, short, timeInWords } from "./words.ts";
+import { counted, plain, short, timeInWords } from "./words.ts";
 
 const COLUMNS = { caller: 16, server: 16, transport: 10, instance: 22, age: 8, expires: 8 };
 
@@ -69,7 +69,7 @@ export async function listSessions(
     if (!hasRoom) await drained(parts);
   }
   if (count === limit) stderr.write(`There may be more than ${limit}: use --limit.\n`);
-  else if (!json) stderr.write(`${count} sessions.\n`);
+  else if (!json) stderr.write(`${counted(count, "session")}.\n`);
   return EXIT.done;
 }
 

@@ -7,7 +7,7 @@ import type { CliParts } from "./parts.ts";
 import { createProgress } from "./progress.ts";
 import { refuseSameStore } from "./same-store.ts";
 import { abandonSwitch, showSwitch } from "./switch-over.ts";
-import { acting, bytesInWords, tell } from "./words.ts";
+import { acting, bytesInWords, entriesOf, tell } from "./words.ts";
 
 const HELP = `Copy what one store holds of sessions to another.
 
@@ -66,7 +66,7 @@ async function copy(
 ): Promise<MigrationCounts> {
   const { dryRun, deleteAfter, path, json } = settings;
   const before = dryRun ? undefined : await readState(path, from.label, to.label);
-  if (before) parts.stderr.write(`Going on after ${before.counts.seen} entries.\n`);
+  if (before) parts.stderr.write(`Going on after ${entriesOf(before.counts.seen)}.\n`);
   if (deleteAfter && !dryRun) await refuseSameStore(from, to);
   const what = dryRun ? "comparing" : "migrating";
   const progress = createProgress(parts, { what, json, already: before?.counts.seen });
@@ -129,7 +129,7 @@ export async function migrate(args: string[], parts: CliParts): Promise<number> 
         const verb = dryRun ? "would be written" : "written";
         const billed = { from: from.commands, to: to.commands };
         tell(parts, json, { ...counts, dryRun, commands: billed, from: from.label, to: to.label }, [
-          `${counts.seen} entries of ${from.label}, ${bytesInWords(counts.bytes)}: ${counts.written} ${verb} to ${to.label}, ${counts.skipped} skipped, ${counts.removed} removed from the source.`,
+          `${entriesOf(counts.seen)} of ${from.label}, ${bytesInWords(counts.bytes)}: ${counts.written} ${verb} to ${to.label}, ${counts.skipped} skipped, ${counts.removed} removed from the source.`,
           `${billed.from} commands at the source, ${billed.to} at the destination.`,
         ]);
         return EXIT.done;

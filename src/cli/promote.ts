@@ -7,7 +7,7 @@ import { walk } from "./pages.ts";
 import type { CliParts, NamedStore } from "./parts.ts";
 import { createProgress } from "./progress.ts";
 import { compareWithProgress } from "./verify.ts";
-import { acting, tell } from "./words.ts";
+import { acting, counted, entriesOf, tell } from "./words.ts";
 
 const HELP = `Put the mirror in the place of the primary store.
 
@@ -100,7 +100,7 @@ async function withPrimary(
   // What the mirror has beyond the primary does no harm: it was removed there, and expires here.
   const lacks = Object.values(found.kinds).some(({ missing, different }) => missing + different > 0);
   const words = [
-    `${written} entries were copied to ${to.label}.`,
+    `${entriesOf(written)} copied to ${to.label}.`,
     ...comparisonWords(found),
     ...(lacks ? ["Gateways still write to the primary: stop them, or run this again."] : []),
     ...then,
@@ -119,7 +119,7 @@ async function withoutPrimary(
   const sessions = await countSessions(to, parts, options);
   const words = [
     `${primary} cannot be reached.`,
-    `${to.label} holds ${sessions} sessions.`,
+    `${to.label} holds ${counted(sessions, "session")}.`,
     "Whether it has the last writes of the primary cannot be known: the metrics of the mirror's lag and drops on the",
     "gateways say how far it was behind. Gateways write sessions that are open again as soon as they use the mirror.",
     ...then,

@@ -6,7 +6,7 @@ import { findStore, withStore, type OpenStore } from "./open-store.ts";
 import type { CliParts } from "./parts.ts";
 import { createProgress } from "./progress.ts";
 import { putEntries, wouldPut, type Existing } from "./put-entries.ts";
-import { acting, tell } from "./words.ts";
+import { acting, entriesOf, tell } from "./words.ts";
 
 const HELP = `Write a backup to a store. The whole file is read and checked before anything is written.
 
@@ -134,7 +134,7 @@ export async function restore(args: string[], parts: CliParts): Promise<number> 
         const counts = await write(store, parts, { file, total, existing, dryRun, batch, json });
         const verb = dryRun ? "would be written" : "written";
         const words = [
-          `${counts.entries} entries in the backup: ${counts.written} ${verb} to ${store.label}, ${counts.skipped} skipped because the store has them, ${counts.expired} expired since.`,
+          `${entriesOf(counts.entries)} in the backup: ${counts.written} ${verb} to ${store.label}, ${counts.skipped} skipped because the store has them, ${counts.expired} expired since.`,
         ];
         tell(parts, json, { ...counts, dryRun, commands: store.commands, store: store.label }, words);
         return EXIT.done;

@@ -2,7 +2,7 @@ import { abandon, type SwitchProgress, type SwitchReport, type SwitchStep } from
 import { CommandError, EXIT } from "./command-error.ts";
 import type { OpenStore } from "./open-store.ts";
 import type { CliParts } from "./parts.ts";
-import { tell, timeInWords } from "./words.ts";
+import { counted, tell, timeInWords } from "./words.ts";
 
 const TERMINAL_MS = 100;
 const LINE_MS = 3000;
@@ -19,14 +19,14 @@ const STEPS: Record<SwitchStep, string> = {
 
 const inWords = ({ step, keys, waitingFor }: SwitchProgress): string =>
   waitingFor.length === 0
-    ? `${STEPS[step]}  ${keys} keys`
-    : `${STEPS[step]}  waiting for ${waitingFor.length} instances: ${waitingFor.slice(0, 3).join(", ")}`;
+    ? `${STEPS[step]}  ${counted(keys, "key")}`
+    : `${STEPS[step]}  waiting for ${counted(waitingFor.length, "instance")}: ${waitingFor.slice(0, 3).join(", ")}`;
 
 function reportWords(report: SwitchReport, to: string): string[] {
   const { instances, keys, copied, passes, commands, commandsPerKey, seconds } = report;
   return [
-    `${instances.length} instances now keep their sessions in ${to}: ${keys} keys in ${timeInWords(seconds * 1000)}.`,
-    `${copied} keys were copied in ${passes} comparisons, ${commands} commands, ${commandsPerKey.toFixed(1)} a key.`,
+    `${counted(instances.length, "instance")} moved to ${to}: ${counted(keys, "key")} in ${timeInWords(seconds * 1000)}.`,
+    `${counted(copied, "key")} copied in ${counted(passes, "comparison")}, ${commands} commands, ${commandsPerKey.toFixed(1)} a key.`,
     "Now set the store of every instance to the destination and unset SESSION_MIRROR, before the next restart.",
   ];
 }

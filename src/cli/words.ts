@@ -23,6 +23,13 @@ export function timeInWords(milliseconds: number): string {
 /** What a client or another process wrote, fit for a terminal: signs that would steer it are shown as dots. */
 export const plain = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "·");
 
+/** A count with its noun. */
+export const counted = (count: number, one: string, many = `${one}s`): string =>
+  `${count} ${count === 1 ? one : many}`;
+
+/** Entries, counted. */
+export const entriesOf = (count: number): string => counted(count, "entry", "entries");
+
 /** Cut to a width. */
 export const short = (text: string, width: number): string =>
   text.length <= width ? text : `${text.slice(0, width - 1)}…`;

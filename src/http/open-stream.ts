@@ -35,6 +35,7 @@ export function createOpenStream(parts: DoorParts): Route {
 
   function attach(stream: EventStream, session: Session, visitor: Visitor, after?: number): void {
     announce(stream, session.id, visitor);
+    sessions.showKey(session, visitor.key);
     session.attach(stream, after);
   }
 

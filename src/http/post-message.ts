@@ -4,6 +4,7 @@ import { scanMessage } from "../protocol/json-rpc.ts";
 import type { Session } from "../session/session.ts";
 import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
 import { queryOf } from "./admit.ts";
+import type { Caller } from "./authenticate.ts";
 import { clientAddress } from "./client-address.ts";
 import { expectJson, readBody } from "./read-body.ts";
 import type { DoorParts, Route } from "./routes.ts";
@@ -24,9 +25,9 @@ export function createPostMessage(parts: DoorParts): Route {
 
   return async (req, res) => {
     if (sessions.mustVerify) await sessions.verify();
-    const { id, caller, session } = findSession(req, parts);
+    const { id, caller, shown, session } = findSession(req, parts);
     if (session === undefined)
-      await elsewhere.expect(id, caller).catch((error: unknown) => refuse(error, caller, parts));
+      await elsewhere.expect(id, caller).catch((error: unknown) => refuse(error, shown, parts));
     expectJson(req);
     const message = await readBody(req, res, maxBodyBytes);
     const envelope = scanMessage(message);
@@ -59,6 +60,8 @@ function accept(res: ServerResponse): void {
 interface Addressed {
   id: string;
   caller: string;
+  /** Set when a key was shown, in place of the session's token. */
+  shown: Caller | undefined;
   session: Session | undefined;
 }
 
@@ -76,7 +79,7 @@ function findSession(req: IncomingMessage, parts: DoorParts): Addressed {
   if (shown === undefined && token === undefined) throw new GatewayError("api_key_missing");
   const id = query.get("sessionId");
   if (id === undefined || id === "") throw new GatewayError("session_id_required");
-  if (!isSessionId(id)) throw notFound(parts, shown?.name);
+  if (!isSessionId(id)) throw notFound(parts, shown);
   const caller = shown?.name ?? tokens.opens(id, token as string)?.caller;
   if (caller === undefined) {
     authenticator.countFailure(address, "session_token", "session_not_found");
@@ -89,20 +92,21 @@ function findSession(req: IncomingMessage, parts: DoorParts): Addressed {
       "session of another caller",
     );
     parts.events.emit({ type: "session_foreign", session: id, caller, address });
-    throw notFound(parts, caller);
+    throw notFound(parts, shown);
   }
   // Answers to it would come where nobody looks for them.
-  if (session?.transport === "streamable") throw notFound(parts, caller);
-  return { id, caller, session };
+  if (session?.transport === "streamable") throw notFound(parts, shown);
+  return { id, caller, shown, session };
 }
 
-function refuse(error: unknown, caller: string, parts: DoorParts): never {
+function refuse(error: unknown, shown: Caller | undefined, parts: DoorParts): never {
   throw error instanceof GatewayError && error.reason === "session_not_found"
-    ? notFound(parts, caller)
+    ? notFound(parts, shown)
     : error;
 }
 
-function notFound({ authenticator }: DoorParts, caller: string | undefined): GatewayError {
-  if (caller !== undefined) authenticator.countMiss({ name: caller });
+/** Misses of clients that show a token are not counted: many may come back to sessions that are gone. */
+function notFound({ authenticator }: DoorParts, shown: Caller | undefined): GatewayError {
+  if (shown !== undefined) authenticator.countMiss(shown);
   return new GatewayError("session_not_found");
 }

@@ -60,6 +60,7 @@ export async function identify(
     parts.events.emit({ type: "session_foreign", session: id, caller: caller.name, address });
   const isMeant = session === undefined || (session.transport === "streamable" && session.server === server);
   if (!isOurs || !isMeant) throw notFound(parts, caller);
+  if (session !== undefined) sessions.showKey(session, caller.key);
   if (session === undefined) {
     await elsewhere.expect(id, caller.name, { transport: "streamable", server }).catch((error: unknown) => {
       throw error instanceof GatewayError && error.reason === "session_not_found"

@@ -5,8 +5,6 @@ import { openRedisConnection, type RedisPlace } from "./redis-connection.ts";
 import { redisHashVerbs } from "./redis-hashes.ts";
 import { leaseKey, sessionKey, type SessionStore } from "./session-store.ts";
 
-export { redisOptions } from "./redis-connection.ts";
-
 export interface RedisSessionStoreOptions extends RedisPlace {
   /** What every key begins with, such as `mcp:`. */
   prefix: string;

@@ -94,7 +94,7 @@ export function pivotVerbs({ source, destination, queue, instanceId }: PivotPart
       throw undecided("ABSENT");
     }
     begin(previous, next);
-    if (!(await source.replace(previous, next, ttlSeconds)) && 0) {
+    if (!(await source.replace(previous, next, ttlSeconds))) {
       begun.delete(next.id);
       return false;
     }

@@ -14,8 +14,8 @@ import { firstOf, Streams } from "./streams.ts";
 export class Session {
   readonly id: string;
   readonly caller: string;
-  /** Id of the API key that opened it. */
-  readonly key: string | undefined;
+  /** Id of the API key that opened it, or that its client showed last to come back. */
+  key: string | undefined;
   /** Name of the MCP server behind. */
   readonly server: string;
   readonly transport: SessionParts["transport"];

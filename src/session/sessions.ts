@@ -98,6 +98,9 @@ export class Sessions {
     try {
       this.#seats.makeRoom(caller, factor);
       id = await this.#seats.take(caller, factor);
+      // Meanwhile the key may have been revoked, and what it had opened closed.
+      if (visitor.key !== undefined && !this.#parts.mayUse(visitor.key))
+        throw new GatewayError("api_key_invalid");
       return this.open(visitor, { ...options, id });
     } catch (error) {
       if (id !== undefined) this.#seats.leave(caller, [id]);
@@ -142,17 +145,24 @@ export class Sessions {
   /** Ends the sessions with servers that are configured otherwise now, or not any more. */
   closeServers(names: readonly string[]): void {
     this.#repeatables.forget(names);
-    this.#closeAll("server_changed", ({ server }) => names.includes(server));
+    this.closeAll("server_changed", ({ server }) => names.includes(server));
   }
 
   /** Ends the sessions that were opened with these keys, which open nothing any more. */
   closeKeys(ids: ReadonlySet<string>): void {
-    this.#closeAll("key_revoked", ({ key }) => key !== undefined && ids.has(key));
+    this.closeAll("key_revoked", ({ key }) => key !== undefined && ids.has(key));
   }
 
-  /** Ends the sessions of callers who may use something else now, for their clients to come again. */
-  closeCallers(names: readonly string[]): void {
-    this.#closeAll("server_changed", ({ caller }) => names.includes(caller));
+  /** Ends these sessions, for their clients to come again. */
+  closeAll(end: SessionEnd, isMeant: (session: Session) => boolean): void {
+    for (const session of this.index) if (isMeant(session)) session.close(end, this.#parts.retryMs());
+  }
+
+  /** Its client came back with another key of the same caller: it ends with that one from now on. */
+  showKey(session: Session, key: string | undefined): void {
+    if (key === undefined || key === session.key) return;
+    session.key = key;
+    for (const id of [session.id, ...this.index.aliasesOf(session)]) this.#records.update(id, { key });
   }
 
   /** The store may have lost what it had: writes it again. Never rejects. */
@@ -228,10 +238,6 @@ export class Sessions {
     await Promise.all(this.#leaving);
     for (const part of [this.#records, this.#journals, this.traces, this.#seats]) await part.flush();
     await this.lease.release();
-  }
-
-  #closeAll(end: SessionEnd, isMeant: (session: Session) => boolean): void {
-    for (const session of this.index) if (isMeant(session)) session.close(end, this.#parts.retryMs());
   }
 
   #create({ id, epoch, visitor, transport, told, ageMs = 0 }: Creation): Session {

@@ -219,9 +219,9 @@ describe("migrate", () => {
       const terminal = aTerminal(someStores(), { over: { switchOver } });
       expect(await terminal.run(...live("--batch", "7"))).toBe(0);
       expect(terminal.err()).toBe(
-        "gateways write to both  waiting for 1 instances: 7f3a9c\ncopying  2 keys\nthe destination decides  5 keys\n",
+        "gateways write to both  waiting for 1 instance: 7f3a9c\ncopying  2 keys\nthe destination decides  5 keys\n",
       );
-      expect(terminal.out()).toMatch(/^1 instances now keep .* redis:\/\/other:6379: 5 keys in 1m 01s\.\n/);
+      expect(terminal.out()).toMatch(/^1 instance moved to redis:\/\/other:6379: 5 keys in 1m 01s\.\n/);
       const other = aTerminal(someStores(), { over: { switchOver } });
       expect(await other.run(...live("--batch", "7", "--json"))).toBe(0);
       const told = other
@@ -270,7 +270,7 @@ describe("migrate", () => {
       });
       await terminal.run(...live());
       expect(terminal.err()).toBe(
-        "\rcopying  1 keys\u001B[K\rcopying  2 keys\u001B[K\ncomparing  3 keys\u001B[K\n",
+        "\rcopying  1 key\u001B[K\rcopying  2 keys\u001B[K\ncomparing  3 keys\u001B[K\n",
       );
     });
 

@@ -15,7 +15,7 @@ describe("promote", () => {
     expect(stores.other.held.get(newer.key)?.value).toBe(newer.value);
     expect(stores.other.living()).toHaveLength(4);
     expect(terminal.out()).toMatch(
-      /3 entries were copied[^]*1 extra[^]*set SESSION_STORE=redis and REDIS_URL to redis:\/\/other:6379/,
+      /3 entries copied[^]*1 extra[^]*set SESSION_STORE=redis and REDIS_URL to redis:\/\/other:6379/,
     );
     expect(terminal.out()).not.toContain(CANARY);
   });

@@ -20,6 +20,12 @@ export async function ownersByClient(db: Redis): Promise<Map<string, string>> {
   return new Map(records.map(({ initialize, owner }) => [initialize?.clientInfo?.name ?? "", owner]));
 }
 
+/** The id of each client's session. */
+export async function idsByClient(db: Redis): Promise<Map<string, string>> {
+  const records = await readRecords(db);
+  return new Map(records.map(({ initialize, id }) => [initialize?.clientInfo?.name ?? "", id]));
+}
+
 /** Takes an instance's lease away, in place of 90 seconds of waiting. */
 export async function expireLease(db: Redis, instanceId: string): Promise<void> {
   await db.pexpire(`mcp:instance:${instanceId}`, 1);

@@ -33,7 +33,7 @@ function routePaths(): string[] {
     allowedOrigins: [],
     ready: (_req, res) => void res.end(),
     storeHealth: (_req, res) => void res.end(),
-    metrics: refuse,
+    metrics: undefined,
     requireKey: refuse,
     log: silent,
   });
@@ -52,7 +52,7 @@ describe("without a key", () => {
   afterAll(() => gateway.close());
 
   /** What anybody may see: that the process is there, and where to go. */
-  const OPEN = ["/health", "/health/live", "/health/ready", "/"];
+  const OPEN = ["/health", "/health/live", "/health/ready", "/health/store", "/"];
   /** For other instances, and for nobody else there at all. */
   const INTERNAL = "/internal/relay";
 
@@ -89,6 +89,14 @@ describe("without a key", () => {
       { status: "ok" },
       { status: "ok" },
       { status: "ok", store: "ok", sessions: 0 },
+      {
+        status: "ok",
+        store: "memory",
+        reachable: true,
+        latencyMs: expect.any(Number),
+        breaker: "closed",
+        leaseAgeSeconds: expect.any(Number),
+      },
       { name: "mcp-sse-gateway", sse: "/mcp/sse", streamable: "/mcp", health: "/health" },
     ]);
   });

@@ -2,7 +2,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 
 const root = new URL("../../src/", import.meta.url);
-const FILES = [...readdirSync(new URL("http", root)).map((file) => `http/${file}`), "api-keys.ts"];
+const FILES = [
+  ...readdirSync(new URL("http", root)).map((file) => `http/${file}`),
+  "api-keys.ts",
+  ...readdirSync(new URL("keys", root)).map((file) => `keys/${file}`),
+];
 const SIZE = 64 * 1024;
 
 /** Every regular expression that stands in these files. */

@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 import { expect, it, onTestFinished } from "vitest";
-import { digestOf } from "../../src/api-keys.ts";
+import { digestOf } from "../../src/keys/api-key.ts";
 import { GatewayError } from "../../src/errors.ts";
 import { Authenticator } from "../../src/http/authenticate.ts";
 import { listen } from "../../src/http/door.ts";

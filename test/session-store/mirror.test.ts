@@ -263,8 +263,8 @@ describe("after an outage", () => {
     for (let at = 0; at < 30; at += 1) await store.create(aRecord(), TTL);
     await stage.pass(5, store);
     let pages = 0;
-    stage.other.trouble = (verb) => {
-      // The pages of the primary have been read.
+    stage.one.trouble = (verb) => {
+      // It had all it should have when the comparison began.
       if (verb === "read" && (pages += 1) === 1) stage.one.empty();
     };
     await stage.pass(60, store);

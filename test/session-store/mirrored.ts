@@ -64,7 +64,11 @@ export class Place {
           if (isClosed) throw unavailable(new StoreFailure("unreachable", "CLOSED"));
           if (isCounted) this.calls.push(String(name));
           await this.trouble(String(name));
-          const answer = await (Reflect.apply(member as () => unknown, target(), args) as Promise<unknown>);
+          const answer = await (Reflect.apply(
+            Reflect.get(target(), name) as () => unknown,
+            target(),
+            args,
+          ) as Promise<unknown>);
           if (isCounted) await this.late(String(name));
           return answer;
         };

@@ -159,9 +159,11 @@ describe.runIf(hasRedisServer)("Redis over TLS", () => {
     const relays = [one, two].map((who) =>
       openRedisRelay({ ...parts(who), nodes: address.nodes, connection, prefix: "mcp:" }),
     );
-    const [relay] = await Promise.all(relays);
-    onTestFinished(async () => void (await Promise.all(relays.map(async (each) => (await each).close()))));
-    expect(await relay?.send(two, aMessage(), 5000)).toEqual({ kind: "answered", answer: { ok: true } });
+    const [sender, peer] = await Promise.all(relays);
+    if (!sender || !peer) throw new Error("two were opened");
+    onTestFinished(async () => void (await Promise.all([sender.close(), peer.close()])));
+    const sent = await sender.send({ ...peer, instanceId: two.instanceId }, aMessage(), 5000);
+    expect(sent).toEqual({ kind: "answered", answer: { ok: true } });
     expect(two.kinds()).toEqual(["post"]);
   });
 

@@ -77,7 +77,7 @@ test("moves sessions of two gateways from Redis to Upstash while they are used, 
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   });
-  const report = await switchOver({ from, to, batch: 200, now: quick, pollMs: 50 });
+  const report = await switchOver({ from, to, batch: 200, now: quick, pollMs: 50, waitMs: 600_000 });
   isOver = true;
   await Promise.all(used);
   expect(problems).toEqual([]);
