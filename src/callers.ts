@@ -69,8 +69,9 @@ export function scopesOf(
   for (const { name, scope } of entries) {
     // Once the settings have scopes, whom they do not name may use nothing.
     const read = scope === undefined ? (scopes === undefined ? all : scopes.get(name)) : parseScope(scope);
-    // The file was refused for a scope that cannot be read.
+    // The file was refused for a scope that cannot be read; whoever has one all the same may use nothing.
     if (typeof read === "object") found.set(name, read);
+    else found.delete(name);
   }
   return found;
 }

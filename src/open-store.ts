@@ -57,10 +57,10 @@ export async function openSessionStore(config: StoreConfig, place: StorePlace): 
   const primary = guardSessionStore(driver.store, { deadlineMs, log, events, onCall });
   if (config.fallback === "memory") {
     const bridge = bridgeSessionStore({ primary, archive: await driver.archive(), log });
-    const { fallback, beat } = bridge;
+    const { fallback, beat, reach } = bridge;
     return {
       store: bridge,
-      primary,
+      primary: { ...primary, ready: reach },
       fallback,
       mirror: undefined,
       onBack: () => {},

@@ -78,7 +78,7 @@ describe("loadConfig", () => {
     ]);
     expect(problemsOf({ SESSION_STORE: "redis" })).toEqual([expect.stringContaining("REDIS_URL is missing")]);
     expect(problemsOf({ REDIS_URL: "http://localhost" })).toEqual([
-      expect.stringContaining("REDIS_URL must be"),
+      expect.stringContaining("REDIS_URL must start with redis://"),
     ]);
   });
 

@@ -1,12 +1,12 @@
 import type { Log } from "../log.ts";
 import type { Archive, Entry } from "./archive.ts";
+import { isCommon, isNewer, merged } from "./fallback-entries.ts";
 import type { GuardedSessionStore } from "./guard.ts";
 import { createMemorySessionStore } from "./memory.ts";
-import { decodeRecord, encodeRecord } from "./record-codec.ts";
+import { encodeRecord } from "./record-codec.ts";
 import {
   callerKey,
   clientKey,
-  compareVersions,
   journalKey,
   leaseKey,
   sessionKey,
@@ -36,6 +36,8 @@ export interface FallbackState {
 
 export interface FallbackSessionStore extends GuardedSessionStore {
   fallback(): FallbackState;
+  /** As `ready` of the store itself: memory takes over at once when it is away, though nobody has asked for a session. */
+  reach(): Promise<void>;
   /** Looks whether the store is back, while it is away. To be called about once a second. Never rejects. */
   beat(now: number): Promise<void>;
 }
@@ -51,8 +53,8 @@ const isAway = (error: unknown): boolean => {
 /**
  * Does a store's work in memory while the store is away. Memory has all that this process has written, and what is
  * asked of anything else is not known: such verbs reject as they would without a fallback. When the store is back, what
- * changed is written to it, the newer version of a record winning, and only then it is used again. For one instance:
- * others would not see what memory has.
+ * changed is written to it, the newer version of a record winning, and all else that it has lost; only then it is used
+ * again. For one instance: others would not see what memory has.
  */
 export function bridgeSessionStore({
   primary,
@@ -74,6 +76,15 @@ export function bridgeSessionStore({
     since = now();
     lookAt = since + LOOK_MS;
     log.warn({ store: primary.kind }, "session store away: working in memory until it is back");
+  }
+
+  async function reach(): Promise<void> {
+    try {
+      await primary.ready();
+    } catch (error) {
+      if (isAway(error)) begin();
+      throw error;
+    }
   }
 
   /** @param follow does the same in memory, when the store did it. */
@@ -138,9 +149,23 @@ export function bridgeSessionStore({
     if (isBridging) await read(session(id), (store) => store.get(id));
   }
 
-  /** Writes what was changed, and uses the store again. Resolves with how much that was; rejects when it is away again. */
-  async function catchUp(): Promise<number> {
+  /** A store may come back with less than it had: whatever it lacks of what memory has is written. Resolves with how much. */
+  async function refill(): Promise<number> {
     let count = 0;
+    let cursor: string | undefined;
+    do {
+      const page = await memory.archive.read({ cursor, count: KEYS_AT_ONCE });
+      const unchanged = page.entries.filter(({ key }) => !changed.has(key));
+      if (unchanged.length > 0)
+        count += (await archive.write(unchanged, "absent")).filter((isWritten) => isWritten).length;
+      ({ cursor } = page);
+    } while (cursor !== undefined);
+    return count;
+  }
+
+  /** Writes what the store lacks, and uses it again. Resolves with how much that was; rejects when it is away again. */
+  async function catchUp(): Promise<number> {
+    let count = await refill();
     while (changed.size > 0) {
       const keys = [...changed].slice(0, KEYS_AT_ONCE);
       for (const key of keys) changed.delete(key);
@@ -218,7 +243,8 @@ export function bridgeSessionStore({
     readJournal: (id, epoch) => read(journalKey("", id, epoch), (store) => store.readJournal(id, epoch)),
     removeJournal: (id, epoch) =>
       write([journalKey("", id, epoch)], (store) => store.removeJournal(id, epoch)),
-    ready: () => (isBridging ? Promise.resolve() : primary.ready()),
+    ready: () => (isBridging ? Promise.resolve() : reach()),
+    reach,
     state: () => primary.state(),
     fallback: () => {
       const seconds = isBridging ? Math.round((now() - since) / 1000) : undefined;
@@ -252,30 +278,4 @@ export function bridgeSessionStore({
       await Promise.all([primary.close(), memory.close(), archive.close()]);
     },
   };
-}
-
-/** Whether the store has a newer version of a record than we do, or than we removed. */
-function isNewer(key: string, stored: Entry | undefined, ours: Entry | undefined): boolean {
-  const theirs = recordIn(key, stored);
-  const mine = recordIn(key, ours);
-  return theirs !== undefined && mine !== undefined && compareVersions(theirs, mine) > 0;
-}
-
-function recordIn(key: string, entry: Entry | undefined): SessionRecord | undefined {
-  const id = key.slice(SESSION_KIND.length);
-  return key.startsWith(SESSION_KIND) && typeof entry?.value === "string"
-    ? decodeRecord(entry.value, id)
-    : undefined;
-}
-
-const SESSION_KIND = sessionKey("", "");
-
-const isCommon = (key: string): boolean =>
-  key.startsWith(clientKey("", "")) || key.startsWith(callerKey("", ""));
-
-/** A journal is ours alone. Of clients and callers the store may know more, from before this process. */
-function merged(key: string, mine: Entry, stored: Entry | undefined): Entry {
-  if (!isCommon(key) || typeof mine.value === "string") return mine;
-  if (stored === undefined || typeof stored.value === "string") return mine;
-  return { ...mine, value: new Map([...stored.value, ...mine.value]) };
 }

@@ -65,7 +65,8 @@ export class Seats {
     }
     const most = maxSessionsOf(caller) * factor;
     const count = await store.seat(caller, id, instanceId, INDEX_SECONDS).catch(() => this.#postpone(id));
-    if (count === undefined || count <= most || (await this.#recount(caller, count)) <= most) return id;
+    if (count === undefined || count <= most || this.#giveUpOne(caller)) return id;
+    if ((await this.#recount(caller, count)) <= most) return id;
     this.leave(caller, [id]);
     throw new GatewayError("too_many_sessions");
   }
@@ -100,6 +101,13 @@ export class Seats {
   /** Resolves when nothing is under way to the store. */
   async flush(): Promise<void> {
     await Promise.all(this.#flights);
+  }
+
+  /** Ends a session that waits for its client, if there is one: whoever is one too many takes its seat. */
+  #giveUpOne(caller: string): boolean {
+    const orphan = this.#parts.index.oldestOrphan({ caller });
+    orphan?.close("made_room");
+    return orphan !== undefined;
   }
 
   /** How many sessions a caller has once those are forgotten that are gone: of dead instances, and of this one. */

@@ -69,8 +69,8 @@ describe("what idle sessions cost on Upstash in an hour", () => {
     });
     await Promise.all(Array.from({ length: count }, () => openInitialized(sessions)));
     await sessions.beat();
-    // Every session's creation, its `initialize` in its record and in its client's trace, and the lease.
-    await eventually(() => expect(upstash.billed()).toBe(4 * count + 1), 20_000);
+    // Every session's creation, its seat, its `initialize` in its record and in its client's trace, and the lease.
+    await eventually(() => expect(upstash.billed()).toBe(7 * count + 1), 20_000);
     // The clock goes on when the answers are here as well: what is extended late counts from them.
     await eventually(() => expect(waiting).toBe(0), 20_000);
 
@@ -83,8 +83,8 @@ describe("what idle sessions cost on Upstash in an hour", () => {
     const bill = { ...upstash.billedByCommand(), total: upstash.billed() };
     upstash.resetBilled();
     await sessions.close(() => 1000);
-    // Each record with one command, unless it is another's by now, each client's trace with one, and the lease.
-    expect(upstash.billed()).toBe(2 * count + 1);
+    // Each record with one command, unless it is another's by now, each trace and each seat with one, and the lease.
+    expect(upstash.billed()).toBe(3 * count + 1);
     upstash.resetBilled();
     return bill;
   }

@@ -96,8 +96,19 @@ test.each(sized(ALL.slice(0, 1), ALL))(
     const undegraded = away.filter(({ at, status }) => at > degradedAt && status !== "degraded").length;
     const unready = health.seen.filter(({ code }) => code !== 200).length;
     const { violations, summary } = judge({ sameChild: true, initializes: 1 });
-    const found = { absent, changed, foreign, ghosts, surplus, undegraded, unready, violations: violations() };
-    const holds = Object.values(found).every((one) => (typeof one === "number" ? one === 0 : one.length === 0));
+    const found = {
+      absent,
+      changed,
+      foreign,
+      ghosts,
+      surplus,
+      undegraded,
+      unready,
+      violations: violations(),
+    };
+    const holds = Object.values(found).every((one) =>
+      typeof one === "number" ? one === 0 : one.length === 0,
+    );
     note(
       `Redis ${way}, away ${AWAY_MS / 1000} s, SESSION_DURABILITY=${durability}`,
       "0 sessions lost; ready and degraded meanwhile; every living session in Redis afterwards, and no other",

@@ -1,4 +1,5 @@
 import type { Redis } from "ioredis";
+import type { Archive } from "../../src/session-store/archive.ts";
 
 interface StoredRecord {
   id: string;
@@ -24,6 +25,21 @@ export async function ownersByClient(db: Redis): Promise<Map<string, string>> {
 export async function idsByClient(db: Redis): Promise<Map<string, string>> {
   const records = await readRecords(db);
   return new Map(records.map(({ initialize, id }) => [initialize?.clientInfo?.name ?? "", id]));
+}
+
+/** The same, of any store. */
+export async function idsOf(archive: Archive): Promise<Map<string, string>> {
+  const ids = new Map<string, string>();
+  let cursor: string | undefined;
+  do {
+    const page = await archive.read({ cursor, count: 500, under: "session:" });
+    for (const { value } of page.entries) {
+      const { id, initialize } = JSON.parse(value as string) as StoredRecord;
+      ids.set(initialize?.clientInfo?.name ?? "", id);
+    }
+    ({ cursor } = page);
+  } while (cursor !== undefined);
+  return ids;
 }
 
 /** Takes an instance's lease away, in place of 90 seconds of waiting. */

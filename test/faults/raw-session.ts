@@ -13,7 +13,10 @@ export async function openRaw(baseUrl: string, name: string): Promise<string> {
   });
   if (answer.status !== 200) throw new Error(`initialize of ${name} answered ${answer.status}`);
   await answer.text();
-  const headers = { "mcp-session-id": String(answer.headers["mcp-session-id"]), "mcp-protocol-version": PRIMED };
+  const headers = {
+    "mcp-session-id": String(answer.headers["mcp-session-id"]),
+    "mcp-protocol-version": PRIMED,
+  };
   const told = await sendTo(baseUrl, {
     headers,
     body: { jsonrpc: "2.0", method: "notifications/initialized" },

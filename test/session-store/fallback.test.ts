@@ -133,6 +133,22 @@ describe("a store with memory behind it", () => {
     ).toEqual(records);
   });
 
+  test("gets what nobody touched meanwhile as well, when it comes back empty", async () => {
+    const { world, held, bridge, back } = setUp();
+    const records = Array.from({ length: 1200 }, () => aRecord());
+    for (const record of records) await bridge.create(record, 60);
+    const [first] = records as [ReturnType<typeof aRecord>];
+    await bridge.enlist("client", first.id, { name: "x" }, 60);
+    world.isAway = true;
+    await bridge.extend([first.id], 60);
+    await held.remove(records.map(({ id }) => id));
+    await held.archive.remove(["client:client"]);
+    await back();
+    const ids = records.map(({ id }) => id);
+    expect(await held.extend(ids, 60)).toEqual(records);
+    expect(await held.trace("client")).toMatchObject({ sessions: [first.id] });
+  });
+
   test("keeps a newer version that somebody else wrote meanwhile", async () => {
     const { world, held, bridge, back } = setUp();
     const record = aRecord();
@@ -181,6 +197,15 @@ describe("a store with memory behind it", () => {
     answers.create = () => Promise.reject(full);
     await expect(bridge.create(aRecord(), 60)).rejects.toBeInstanceOf(GatewayError);
     expect(bridge.fallback().isBridging).toBe(false);
+  });
+
+  test("begins with memory as soon as somebody looks after it, when nobody asks for a session", async () => {
+    const { world, bridge } = setUp();
+    await bridge.reach();
+    world.isAway = true;
+    await expect(bridge.reach()).rejects.toMatchObject(isAway);
+    expect(bridge.fallback().isBridging).toBe(true);
+    await bridge.ready();
   });
 
   test("is ready while it is away", async () => {
