@@ -81,10 +81,15 @@ export async function openWatching(config: WatchConfig, place: WatchingPlace): P
     audit: () => audit && { records: audit.written, lost: audit.lost },
   };
   const metrics = config.hasMetrics ? createMetrics({ version, node, instanceId, readings }) : undefined;
+  const { latencyMs, errorPercent } = config.alerts;
+  const calls = [createTracing({ version })];
+  // Nobody needs to time a call for alerts that are off.
+  if (latencyMs > 0 || errorPercent > 0) calls.unshift(alerts.calls);
+  if (metrics !== undefined) calls.unshift(metrics.calls);
   const listeners = [audit?.events, metrics?.events, alerts.events];
   return {
     events: tellAll(listeners.filter((listener) => listener !== undefined)),
-    calls: watchTogether([...(metrics ? [metrics.calls] : []), alerts.calls, createTracing({ version })]),
+    calls: watchTogether(calls),
     onStoreCall: metrics && ((verb, seconds, failure) => metrics.storeCall(verb, seconds, failure)),
     scrape: metrics && (() => metrics.scrape()),
     observe: (read) => void (gateway = read),

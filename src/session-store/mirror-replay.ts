@@ -136,5 +136,3 @@ export const createReplays = (mirror: SessionStore) => ({
     run: () => mirror.removeJournal(id, epoch),
   }),
 });
-
-export type Replays = ReturnType<typeof createReplays>;

@@ -1,11 +1,9 @@
 import { FAULTS, type Reason } from "../errors.ts";
 import type { CallEnd, CallInFlight, Calls, Events } from "../events.ts";
 import type { Log } from "../log.ts";
-import { type Alert, type AlertName, AlertStates, type Look } from "./alerts-states.ts";
+import { type Alert, AlertStates, type Look } from "./alerts-states.ts";
 import { RecentCounts, RecentLatencies } from "./alerts-windows.ts";
 import type { Webhook } from "./webhook.ts";
-
-export type { Alert, AlertName };
 
 /** Where alerts begin. 0: there is no such alert. */
 export interface AlertThresholds {

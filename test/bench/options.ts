@@ -19,7 +19,8 @@ export interface Options {
 
 export const HELP = `npm run bench -- [call | idle | profile] [options]
 
-  --targets a,b      sse-echo, sse-bridge, express-echo, gateway, gateway-express, gateway-builtin
+  --targets a,b      sse-echo, sse-bridge, express-echo, gateway, gateway-express,
+                     gateway-unwatched, gateway-watched, gateway-builtin
   --against NAME     what the ratios of "call" compare with (sse-bridge)
   --rounds N         (3; profile 1)
   --sessions N       (32; idle 2000)

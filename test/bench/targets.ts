@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
@@ -37,6 +39,15 @@ export const TARGETS: readonly Target[] = [
   floor("express-echo", new URL("./floors/express-echo.mjs", import.meta.url)),
   gateway("gateway", (port) => [GATEWAY, "--port", String(port), ...childCommand]),
   gateway("gateway-express", (port) => [GATEWAY_THROUGH_EXPRESS, "--port", String(port), ...childCommand]),
+  // What it costs to watch: the same gateway with everything off that watches it, and with everything on.
+  gateway("gateway-unwatched", (port) => [GATEWAY, "--port", String(port), ...childCommand], {
+    ALERT_ERROR_PERCENT: "0",
+  }),
+  gateway("gateway-watched", (port) => [GATEWAY, "--port", String(port), ...childCommand], {
+    ALERT_LATENCY_MS: "1000",
+    METRICS_TOKEN: key,
+    AUDIT_LOG: join(tmpdir(), `bench-audit-${process.pid}-{instance}.log`),
+  }),
   // Without a command it serves the built-in server: no children, so that thousands of sessions can be open.
   gateway("gateway-builtin", (port) => [GATEWAY, "--port", String(port)]),
 ];
@@ -60,11 +71,11 @@ function floor(name: string, script: URL): Target {
   };
 }
 
-function gateway(name: string, script: Target["script"]): Target {
+function gateway(name: string, script: Target["script"], env: Record<string, string> = {}): Target {
   return {
     name,
     script,
-    env: gatewayEnv,
+    env: { ...gatewayEnv, ...env },
     headers: { "X-API-Key": key },
     ready: "answers /health",
     missing: () => (existsSync(GATEWAY) ? undefined : "dist/main.js is not built"),

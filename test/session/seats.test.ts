@@ -78,6 +78,23 @@ describe("the sessions of a caller on all instances", () => {
     await expect(other.admit(ALICE)).resolves.toBeDefined();
   });
 
+  it("are given up for others while they wait for their clients, however many come at once", async () => {
+    const { start } = cluster(10);
+    const limits = { ...LIMITS, orphanMs: Infinity, firstPostMs: Infinity, idleMs: Infinity };
+    const one = await start("i-1", { limits });
+    for (let n = 0; n < 8; n += 1) {
+      const session = await one.admit({ ...ALICE, clientId: `c${n}` });
+      session.introduce({ initialize: {} });
+      const stream = new ScriptedStream();
+      session.attach(stream);
+      stream.close();
+      expect(session.orphanedAt).toBeDefined();
+    }
+    const storm = await Promise.allSettled(Array.from({ length: 10 }, () => one.admit(ALICE)));
+    expect(storm.filter(({ status }) => status === "fulfilled")).toHaveLength(10);
+    expect(one.count).toBe(10);
+  });
+
   it("are another caller's business only when they are its own", async () => {
     const { start } = cluster(1);
     const [one, other] = [await start("i-1"), await start("i-2")];
