@@ -2,7 +2,7 @@ import { openAudit } from "./audit/audit.ts";
 import { auditCommand } from "./audit/command.ts";
 import type { CliParts, NamedStore } from "./cli/parts.ts";
 import { loadStoreConfig } from "./config.ts";
-import { NO_EVENTS, type Events } from "./events.ts";
+import type { Events, GatewayEvent } from "./events.ts";
 import { keysCommand } from "./keys/command.ts";
 import { scopeProblem } from "./key-scopes.ts";
 import type { Log } from "./log.ts";
@@ -22,6 +22,7 @@ export interface CommandsPlace {
 
 /** Batches are large, and nobody's request waits for them. */
 const BATCH_DEADLINE_MS = 10_000;
+const AUDIT_BYTES = 64 * 1024 * 1024;
 
 /** What operators' commands work with, from the process's own environment. */
 export function commandParts(place: CommandsPlace, events: Events): CliParts {
@@ -42,22 +43,28 @@ export function commandParts(place: CommandsPlace, events: Events): CliParts {
 }
 
 /**
- * Lends `work` where an operator's actions are recorded: beside the gateway's own audit file, which the gateway has. With
- * no audit file they are not.
+ * Lends `work` a place to tell of an operator's actions. They are recorded beside the gateway's own audit file, which the
+ * gateway holds, once the work is done; with no audit file they are not.
  */
 export async function withAudit<T>(
   { env, log }: CommandsPlace,
   work: (events: Events) => Promise<T>,
 ): Promise<T> {
-  const { AUDIT_LOG: path } = env;
-  if (path === undefined || path === "" || path === "stdout") return work(NO_EVENTS);
-  const own = `${path.replaceAll("{instance}", "all")}.operator`;
-  const audit = await openAudit({ path: own, maxBytes: 64 * 1024 * 1024, files: 0, instanceId: "cli", log });
+  const done: GatewayEvent[] = [];
   try {
-    return await work(audit.events);
+    return await work({ emit: (event) => void done.push(event) });
   } finally {
-    await audit.close();
+    const { AUDIT_LOG: path } = env;
+    const isKept = path !== undefined && path !== "" && path !== "stdout";
+    if (isKept && done.length > 0)
+      await record(`${path.replaceAll("{instance}", "all")}.operator`, done, log);
   }
+}
+
+async function record(path: string, events: readonly GatewayEvent[], log: Log): Promise<void> {
+  const audit = await openAudit({ path, maxBytes: AUDIT_BYTES, files: 0, instanceId: "cli", log });
+  for (const event of events) audit.events.emit(event);
+  await audit.close();
 }
 
 function readStore(env: NodeJS.ProcessEnv, url: string | undefined, flag: string): NamedStore {

@@ -20,7 +20,6 @@ import { ModernDoor } from "./http/modern-request.ts";
 import { createRelayRoute, type ReceiveRelayed } from "./http/relay-message.ts";
 import { believe, createStoreHealth } from "./http/store-health.ts";
 import { createStreamable } from "./http/streamable.ts";
-import type { ApiKey } from "./keys/api-key.ts";
 import type { KeyChange } from "./keys/key-ring.ts";
 import type { KeysFile } from "./keys/keys-file.ts";
 import { limitsOf, modernLimits } from "./limits.ts";
@@ -197,14 +196,14 @@ async function startParts(
     sessions.lease.advertise(relay.current.address);
     log.info({ driver: relay.current.kind }, "Session relay: ENABLED");
   }
-  const expiry = { beat: () => closeKeys(ring.expire()) };
+  // Also what came in while its key went: a request's body may take long, and so may the store.
+  const expiry = { beat: () => (ring.expire(), closeKeys()) };
   const stopHeartbeat = startHeartbeat([sessions, carrier, summons, modern, opened, watching, expiry]);
 
-  function closeKeys(keys: readonly ApiKey[]): void {
-    if (keys.length === 0) return;
-    const ids = new Set(keys.map(({ id }) => id));
-    sessions.closeKeys(ids);
-    modern.closeKeys(ids);
+  function closeKeys(): void {
+    sessions.closeKeys();
+    carrier.closeKeys(mayUse);
+    modern.closeListens(({ key }) => key !== undefined && !mayUse(key));
   }
 
   async function reload(next: readonly ServerConfig[]): Promise<Reloaded> {
@@ -217,8 +216,10 @@ async function startParts(
   function changeKeys(file: KeysFile): KeyChange {
     const { rescoped, ...change } = callers.replace(file);
     servers.allow(callers.scopes);
-    closeKeys(change.removed);
-    sessions.closeAll("server_changed", ({ caller }) => rescoped.includes(caller));
+    closeKeys();
+    const isRescoped = ({ caller }: { caller: string }) => rescoped.includes(caller);
+    sessions.closeAll("server_changed", isRescoped);
+    modern.closeListens(isRescoped);
     return change;
   }
 

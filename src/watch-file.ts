@@ -6,11 +6,14 @@ import type { Log } from "./log.ts";
 /** Editors and deployments write a file in several steps; this is long enough for most to be done. */
 const SETTLE_MS = 200;
 
+/** Where changes are not told, as on a network volume that another machine writes to, they are looked for. */
+const LOOK_MS = 5000;
+
 /**
  * Calls `onChange` when what the file holds has changed, and when it is gone or there again. The directory is watched,
  * not the file, so that a file that is put in its place is seen too, also behind a link.
  */
-export function watchFile(path: string, onChange: () => void, log: Log): { close(): void } {
+export function watchFile(path: string, onChange: () => void, log: Log, lookMs = LOOK_MS): { close(): void } {
   let seen = digestOf(path);
   let timer: NodeJS.Timeout | undefined;
   let watcher: FSWatcher | undefined;
@@ -22,13 +25,15 @@ export function watchFile(path: string, onChange: () => void, log: Log): { close
     seen = now;
     onChange();
   }
+  const looking = setInterval(() => void (timer ??= setTimeout(look, 0).unref()), lookMs).unref();
   function close(): void {
     clearTimeout(timer);
+    clearInterval(looking);
     watcher?.close();
   }
   function giveUp(error: unknown): void {
-    close();
-    log.warn({ err: error }, "Changes of a file are not seen: send SIGHUP after one");
+    watcher?.close();
+    log.debug({ err: error }, "changes of a file are not told: it is looked at every 5 s");
   }
   try {
     watcher = watch(dirname(path), { persistent: false }, () => {

@@ -88,6 +88,10 @@ export class ModernExchange implements LinkEvents {
     });
   }
 
+  get caller(): string {
+    return this.#request.caller;
+  }
+
   /** Id of the API key that was shown. */
   get key(): string | undefined {
     return this.#request.key;

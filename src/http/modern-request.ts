@@ -78,10 +78,9 @@ export class ModernDoor {
     for (const exchange of this.#exchanges) exchange.beat(now);
   }
 
-  /** Ends what never ends by itself and was begun with one of these keys, which open nothing any more. */
-  closeKeys(ids: ReadonlySet<string>): void {
-    for (const exchange of this.#exchanges)
-      if (exchange.isListen && exchange.key !== undefined && ids.has(exchange.key)) exchange.endListen();
+  /** Ends those that never end by themselves and are meant. */
+  closeListens(isMeant: (whose: { caller: string; key: string | undefined }) => boolean): void {
+    for (const exchange of this.#exchanges) if (exchange.isListen && isMeant(exchange)) exchange.endListen();
   }
 
   /** Takes no more, and ends what never ends by itself. Resolves when all is answered, or the time is up. */

@@ -72,7 +72,7 @@ export function createOpenStream(parts: DoorParts): Route {
       attach(stream, found.session, visitor, found.after);
     } else {
       announce(stream, found.sessionId, visitor);
-      await carrier.carry(stream, found, visitor.caller);
+      await carrier.carry(stream, found, visitor);
     }
   }
 

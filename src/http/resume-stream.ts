@@ -59,7 +59,7 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
       ...(last === undefined ? {} : { after: last.sequence }),
       ...(lane === undefined ? {} : { lane }),
     };
-    await parts.carrier.carry(stream, { ...found, ...place }, caller.name);
+    await parts.carrier.carry(stream, { ...found, ...place }, { caller: caller.name, key: caller.key });
   }
 }
 

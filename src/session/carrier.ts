@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Log } from "../log.ts";
 import type { Peer, RelaySlot, RelayAnswer, RelayMessage } from "../relay/relay.ts";
 import type { ClientStream, ClientStreamEvents } from "./client-stream.ts";
+import type { Visitor } from "./fingerprint.ts";
 
 export interface CarrierParts {
   relay: RelaySlot;
@@ -30,6 +31,8 @@ interface Carried {
   readonly owner: Peer;
   /** It ends when its owner has no more to say, and not for the client to come again. */
   readonly isLane: boolean;
+  /** Id of the API key that the client showed for it. */
+  readonly key: string | undefined;
   /** The owner knows of it. */
   isAttached: boolean;
   /** The owner is being told of it with a request: what comes of that decides. */
@@ -72,13 +75,13 @@ export class Carrier implements ClientStreamEvents {
   async carry(
     stream: ClientStream,
     { sessionId, owner, after, lane }: Errand,
-    caller: string,
+    { caller, key }: Pick<Visitor, "caller" | "key">,
   ): Promise<void> {
     const relay = this.#parts.relay.current;
     if (relay === undefined) return stream.end(this.#parts.retryMs());
-    const carried = this.#hold(stream, sessionId, owner, lane !== undefined);
+    const carried = this.#hold(stream, sessionId, owner, { isLane: lane !== undefined, key });
     const { id } = carried;
-    const head = { session: sessionId, stream: id, address: relay.address, caller, after, lane };
+    const head = { session: sessionId, stream: id, address: relay.address, caller, key, after, lane };
     const outcome = await relay.send(owner, { kind: "attach", head, bodies: [] }, ATTACH_MS);
     carried.isAttached = outcome.kind === "answered" && outcome.answer["delivery"] === "delivered";
     if (!carried.isAttached && this.#byId.has(id)) this.#end(carried);
@@ -89,7 +92,7 @@ export class Carrier implements ClientStreamEvents {
    * id by which the owner knows it.
    */
   hold(stream: ClientStream, sessionId: string, owner: Peer): string {
-    const carried = this.#hold(stream, sessionId, owner, true);
+    const carried = this.#hold(stream, sessionId, owner, { isLane: true, key: undefined });
     carried.isUntold = true;
     return carried.id;
   }
@@ -146,6 +149,12 @@ export class Carrier implements ClientStreamEvents {
     for (const owner of owners.values()) void this.#ask(owner);
   }
 
+  /** Ends the streams that were opened with keys which open nothing any more. */
+  closeKeys(mayUse: (key: string) => boolean): void {
+    for (const carried of this.#byId.values())
+      if (carried.key !== undefined && !mayUse(carried.key)) this.#end(carried);
+  }
+
   /** Ends every stream, for the clients to reconnect elsewhere; one that its owner is about to know of when it does. */
   close(): void {
     this.#isClosed = true;
@@ -171,11 +180,16 @@ export class Carrier implements ClientStreamEvents {
     void this.#parts.relay.current?.send(carried.owner, { kind: "detach", head, bodies: [] }, DETACH_MS);
   }
 
-  #hold(stream: ClientStream, sessionId: string, owner: Peer, isLane: boolean): Carried {
+  #hold(
+    stream: ClientStream,
+    sessionId: string,
+    owner: Peer,
+    kind: Pick<Carried, "isLane" | "key">,
+  ): Carried {
     const id = randomUUID();
     const counts = { written: 0, taken: 0, wake: undefined };
     const state = { isAttached: false, isUntold: false };
-    const carried: Carried = { id, sessionId, stream, owner, isLane, ...state, ...counts };
+    const carried: Carried = { id, sessionId, stream, owner, ...kind, ...state, ...counts };
     this.#byId.set(id, carried);
     this.#byStream.set(stream, carried);
     stream.events = this;

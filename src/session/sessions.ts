@@ -148,9 +148,10 @@ export class Sessions {
     this.closeAll("server_changed", ({ server }) => names.includes(server));
   }
 
-  /** Ends the sessions that were opened with these keys, which open nothing any more. */
-  closeKeys(ids: ReadonlySet<string>): void {
-    this.closeAll("key_revoked", ({ key }) => key !== undefined && ids.has(key));
+  /** Ends the sessions whose keys open nothing any more. */
+  closeKeys(): void {
+    const { mayUse } = this.#parts;
+    this.closeAll("key_revoked", ({ key }) => key !== undefined && !mayUse(key));
   }
 
   /** Ends these sessions, for their clients to come again. */

@@ -108,6 +108,7 @@ export class Summons {
     const session = sessions.find(String(head["session"]));
     if (session?.caller !== head["caller"] || session?.isOpen !== true) return { delivery: "gone" };
     if (session.isLeaving) return { delivery: "draining" };
+    if (typeof head["key"] === "string") sessions.showKey(session, head["key"]);
     const stream = this.#carry(from, head);
     const after = head["after"] as number | undefined;
     const lane = head["lane"];

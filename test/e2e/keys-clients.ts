@@ -8,10 +8,10 @@ import { fromAnywhere } from "./keys-stage.ts";
 
 /** How a client shows its key: with the header on each request, in the URL of its stream alone, or over Streamable HTTP. */
 export const WAYS = ["SSE, header", "SSE, query", "Streamable HTTP"] as const;
-export type Way = (typeof WAYS)[number];
+type Way = (typeof WAYS)[number];
 
 /** An SDK's client, as far as keys need it. */
-export interface KeyClient {
+interface KeyClient {
   echo(message: string): Promise<unknown>;
   tools(): Promise<string[]>;
   /** What its transport complained of so far. */

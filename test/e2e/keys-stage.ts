@@ -58,14 +58,10 @@ export const has =
     line["message"] === "keys file read again" && (line[list] as string[]).includes(id);
 
 /** Starts `count` gateways over one keys file, which has one key of the caller `keeper`. */
-export async function startKeysStage(
-  count: number,
-  env: Record<string, string> = {},
-  redisFlags: readonly string[] = [],
-): Promise<KeysStage> {
+export async function startKeysStage(count: number, env: Record<string, string> = {}): Promise<KeysStage> {
   const directory = await mkdtemp(join(tmpdir(), "keys-e2e-"));
   const file = join(directory, "keys.json");
-  const redis = await startRedis(["--loglevel", "warning", ...redisFlags]);
+  const redis = await startRedis(["--loglevel", "warning"]);
   const db = new Redis(redis.url);
   const said: string[] = [];
   const settings = { MCP_API_KEYS_FILE: file, AUDIT_LOG: join(directory, "{instance}.audit") };

@@ -147,6 +147,27 @@ describe("keys of a file on three instances", { timeout: 30_000 }, () => {
     expect((await knockWith(at(0), soon.key)).status).toBe(401);
   });
 
+  test("one that a client came back with, to another instance, ends what it came back to", async () => {
+    const first = await write({ name: "moved" });
+    const second = secret(await stage.add("moved"));
+    const path = "/mcp/sse?clientId=moved";
+    const stream = await openTestStream(at(0).url, { headers: withKey(first.key), path });
+    await stream.initialize();
+    const last = stream.events.at(-1)?.id ?? "";
+    stream.cut();
+    const headers = { ...withKey(second.key), "last-event-id": last };
+    const back = await eventually(async () => {
+      const again = await openTestStream(at(1).url, { headers, path });
+      expect(again.sessionId).toBe(stream.sessionId);
+      return again;
+    }, LIMIT_MS);
+    onTestFinished(() => back.cut());
+    await stage.edit((callers) => {
+      for (const caller of callers) caller.keys = caller.keys.filter(({ id }) => id !== second.id);
+    });
+    await back.ended;
+  });
+
   test("one that is revoked opens no session again whose instance was killed", async () => {
     const gone = await write({ name: "heir" });
     const kept = secret(await stage.add("heir"));
@@ -197,10 +218,11 @@ describe("keys of a file on three instances", { timeout: 30_000 }, () => {
     const client = await connect(at(0).url, key, "SSE, header");
     expect((await client.tools()).length).toBeGreaterThan(1);
     const stream = await openStream(at(1), key);
+    const listening = await listen(at(2).url, key);
     await stage.edit((callers) => {
       for (const caller of callers) if (caller.name === "narrowed") caller.scope = "default/echo";
     });
-    await stream.ended;
+    await Promise.all([stream.ended, listening.ended]);
     // The SDK's client comes back by itself.
     await eventually(async () => expect(await client.tools()).toEqual(["echo"]), LIMIT_MS);
   });

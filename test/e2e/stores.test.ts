@@ -1,11 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi, type TestContext } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startRedisCluster } from "../support/redis-cluster.ts";
 import { hasRedisServer, startRedis, type RedisUnderTest } from "../support/redis-server.ts";
-import { makeAuthority, startTlsRedis, type Authority } from "../support/redis-tls.ts";
+import { makeAuthority, startTlsRedis } from "../support/redis-tls.ts";
 import { runProgram, spawnGateway, type SpawnedGateway } from "../support/spawn-gateway.ts";
 import { openTestStream, type TestStream } from "../support/sse-client.ts";
 import { OTHER_KEY, startTestGateway, type TestGateway } from "../support/start-gateway.ts";
@@ -18,23 +18,29 @@ import "../faults/file.story.ts";
 
 const UNKNOWN_ID = "00000000-0000-4000-8000-000000000000";
 
-async function start(env: Record<string, string>): Promise<SpawnedGateway> {
+type Finished = TestContext["onTestFinished"];
+
+async function start(env: Record<string, string>, onFinished: Finished): Promise<SpawnedGateway> {
   const gateway = await spawnGateway({ env });
-  onTestFinished(() => gateway.end());
+  onFinished(() => gateway.end());
   return gateway;
 }
 
-async function open(url: string, headers?: Record<string, string>): Promise<TestStream> {
+async function open(
+  url: string,
+  onFinished: Finished,
+  headers?: Record<string, string>,
+): Promise<TestStream> {
   const stream = await openTestStream(url, headers && { headers });
-  onTestFinished(() => stream.cut());
+  onFinished(() => stream.cut());
   await stream.initialize();
   return stream;
 }
 
 /** Opens a session on the first, and asks the other for it, which knows of it from the store alone. */
-async function relays(gateways: readonly SpawnedGateway[]): Promise<void> {
+async function relays(gateways: readonly SpawnedGateway[], onFinished: Finished): Promise<void> {
   const [owner, other] = gateways as [SpawnedGateway, SpawnedGateway];
-  const stream = await open(owner.url);
+  const stream = await open(owner.url, onFinished);
   const { pathname, search } = new URL(stream.endpoint);
   await eventually(async () => {
     const answer = await fetch(`${other.url}${pathname}${search}`, {
@@ -42,62 +48,52 @@ async function relays(gateways: readonly SpawnedGateway[]): Promise<void> {
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ jsonrpc: "2.0", id: "relayed", method: "ping" }),
     });
-    expect(answer.status).toBe(202);
+    return answer.status === 202;
   });
-  expect(await stream.next(({ id }) => id === "relayed")).toMatchObject({ result: {} });
+  await stream.next(({ id, result }) => id === "relayed" && result !== undefined);
 }
 
 const messagesOf = (gateway: SpawnedGateway) => gateway.logs().map(({ message }) => String(message));
 const storeOf = async ({ url }: { url: string }) => (await fetch(`${url}/health/store`)).json();
 
-test("a directory: the gateway says so, and is well", async () => {
-  const directory = await mkdtemp(join(tmpdir(), "stores-"));
-  onTestFinished(() => rm(directory, { recursive: true, force: true }));
-  const gateway = await start({ SESSION_STORE: "file", SESSION_DIR: directory });
-  expect(messagesOf(gateway)).toEqual(["Redis Sessions: DISABLED (file)", "gateway listening"]);
-  expect(await storeOf(gateway)).toMatchObject({ status: "ok", store: "file" });
-});
-
-describe.runIf(hasRedisServer)("Redis in the ways that need a real one", () => {
-  let authority: Authority;
-  let tls: RedisUnderTest & { tlsPort: number };
-  beforeAll(async () => {
-    authority = await makeAuthority();
-    tls = await startTlsRedis(authority, await authority.issue("IP:127.0.0.1"));
-  });
-  afterAll(async () => {
-    await tls.stop();
-    await authority.remove();
+describe.concurrent("a real process with each store", { timeout: 20_000 }, () => {
+  test("a directory: the gateway says so, and is well", async ({ expect, onTestFinished }) => {
+    const directory = await mkdtemp(join(tmpdir(), "stores-"));
+    onTestFinished(() => rm(directory, { recursive: true, force: true }));
+    const gateway = await start({ SESSION_STORE: "file", SESSION_DIR: directory }, onTestFinished);
+    expect(messagesOf(gateway)).toEqual(["Redis Sessions: DISABLED (file)", "gateway listening"]);
+    expect(await storeOf(gateway)).toMatchObject({ status: "ok", store: "file" });
   });
 
-  test(
-    "over TLS with an authority of its own, store and relay; the older names are understood and told once",
-    { timeout: 15_000 },
-    async () => {
-      const gateways = await Promise.all(
-        [1, 2].map(() =>
-          start({
-            REDIS_URL: `redis://127.0.0.1:${tls.tlsPort}`,
-            REDIS_TLS: "true",
-            REDIS_CA_FILE: authority.caFile,
-            REDIS_PREFIX: "older:",
-            REDIS_SESSION_TTL: "600",
-            REDIS_MAX_RETRIES: "3",
-            SESSION_RELAY: "on",
-            SESSION_RELAY_DRIVER: "redis",
-          }),
-        ),
-      );
-      await relays(gateways);
-      const [gateway] = gateways as [SpawnedGateway];
+  test.runIf(hasRedisServer)(
+    "Redis over TLS with an authority of its own, for store and relay; the older names are understood and told once",
+    async ({ expect, onTestFinished }) => {
+      const authority = await makeAuthority();
+      onTestFinished(() => authority.remove());
+      const redis = await startTlsRedis(authority, await authority.issue("IP:127.0.0.1"));
+      onTestFinished(() => redis.stop());
+      const older = {
+        REDIS_URL: `redis://127.0.0.1:${redis.tlsPort}`,
+        REDIS_TLS: "true",
+        REDIS_CA_FILE: authority.caFile,
+        REDIS_PREFIX: "older:",
+        REDIS_SESSION_TTL: "600",
+        REDIS_MAX_RETRIES: "3",
+        SESSION_RELAY: "on",
+        SESSION_RELAY_DRIVER: "redis",
+      };
+      const gateways = await Promise.all([start(older, onTestFinished), start(older, onTestFinished)]);
+      await relays(gateways, onTestFinished);
+      const [gateway] = gateways;
       expect(await storeOf(gateway)).toMatchObject({ status: "ok", store: "redis", reachable: true });
       for (const name of ["REDIS_TLS", "REDIS_PREFIX", "REDIS_SESSION_TTL", "REDIS_MAX_RETRIES"])
         expect(messagesOf(gateway).filter((message) => message.startsWith(`${name} `))).toHaveLength(1);
+      const { REDIS_CA_FILE } = older;
       const listed = await runProgram({
         args: ["sessions", "list", "--json"],
         env: {
-          REDIS_URL: `rediss://127.0.0.1:${tls.tlsPort}`,
-          REDIS_CA_FILE: authority.caFile,
+          REDIS_URL: `rediss://127.0.0.1:${redis.tlsPort}`,
+          REDIS_CA_FILE,
           REDIS_KEY_PREFIX: "older:",
         },
       });
@@ -106,15 +102,14 @@ describe.runIf(hasRedisServer)("Redis in the ways that need a real one", () => {
     },
   );
 
-  test(
+  test.runIf(hasRedisServer)(
     "three nodes of a cluster: sessions are found and relayed across instances",
-    { timeout: 15_000 },
-    async () => {
+    async ({ expect, onTestFinished }) => {
       const cluster = await startRedisCluster();
       onTestFinished(() => cluster.stop());
       const env = { REDIS_URL: cluster.url, SESSION_RELAY: "on", SESSION_RELAY_DRIVER: "redis" };
-      const gateways = await Promise.all([start(env), start(env)]);
-      await relays(gateways);
+      const gateways = await Promise.all([start(env, onTestFinished), start(env, onTestFinished)]);
+      await relays(gateways, onTestFinished);
       expect(await storeOf(gateways[0])).toMatchObject({ status: "ok", store: "redis" });
     },
   );
@@ -157,9 +152,10 @@ describe("the command line beside a gateway that serves", () => {
   const endOf = (id: string) =>
     gateway.logs().find(({ event, session }) => event === "session_closed" && session === id)?.["end"];
 
-  test("lists, shows and closes a session, and all of a caller", async () => {
-    const [one, two] = [await open(gateway.url), await open(gateway.url)];
-    const others = await open(gateway.url, { "x-api-key": OTHER_KEY });
+  test("lists and shows sessions, and closes one, and all of a caller", async () => {
+    const one = await open(gateway.url, onTestFinished);
+    const two = await open(gateway.url, onTestFinished);
+    const others = await open(gateway.url, onTestFinished, { "x-api-key": OTHER_KEY });
     const streamable = await openRaw(gateway.url, "streamable-one");
     const ids = [one.sessionId, two.sessionId, others.sessionId, streamable];
     const [listed, ofOther, shown, unknown] = await Promise.all([
@@ -176,24 +172,22 @@ describe("the command line beside a gateway that serves", () => {
     expect(shown.stdout).toContain(gateway.gateway.instanceId);
     expect(unknown.code).toBe(1);
 
-    const closed = await whileTimeFlies(sessions("close", one.sessionId));
-    expect(closed).toMatchObject({
-      code: 0,
-      stdout: expect.stringContaining("closed by its owner") as string,
-    });
-    await one.ended;
-    expect(endOf(one.sessionId)).toBe("operator");
-    expect(await two.call("still-there", "ping")).toMatchObject({ result: {} });
-
-    const all = await whileTimeFlies(sessions("close", "--caller", "default"));
-    expect(all.code).toBe(0);
-    await two.ended;
-    expect([endOf(two.sessionId), endOf(streamable)]).toEqual(["operator", "operator"]);
+    const [closed, closedToo, all] = await whileTimeFlies(
+      Promise.all([
+        sessions("close", one.sessionId),
+        sessions("close", streamable),
+        sessions("close", "--caller", "other"),
+      ]),
+    );
+    expect([closed.code, closedToo.code, all.code]).toEqual([0, 0, 0]);
+    expect(closed.stdout).toContain("closed by its owner");
+    await Promise.all([one.ended, others.ended]);
+    expect([one.sessionId, streamable, others.sessionId].map(endOf)).toEqual(Array(3).fill("operator"));
     const gone = await sendTo(gateway.url, {
       headers: { "mcp-session-id": streamable },
       body: { jsonrpc: "2.0", id: 2, method: "ping" },
     });
     expect(gone.status).toBe(404);
-    expect(await others.call("untouched", "ping")).toMatchObject({ result: {} });
+    expect(await two.call("untouched", "ping")).toMatchObject({ result: {} });
   }, 20_000);
 });

@@ -50,10 +50,10 @@ test.each(sized(ALL.slice(0, 1), ALL))(
     const { front } = cluster;
     const { url, instanceId } = cluster.gateways[0] as (typeof cluster.gateways)[number];
     const options = { retryMs: 200 };
-    const both = async (count: number): Promise<WatchedClient[]> => [
-      ...(await connect(count, options)),
-      ...(await connect(count, { ...options, transport: "streamable" })),
-    ];
+    const both = async (count: number): Promise<WatchedClient[]> =>
+      (
+        await Promise.all([connect(count, options), connect(count, { ...options, transport: "streamable" })])
+      ).flat();
     const clients = await both(HALF);
     const endsMeanwhile = await openRaw(front.url, "ends-meanwhile");
     const before = await idsByClient(db);

@@ -18,7 +18,7 @@ async function open(visitor: Visitor) {
   await settled();
   const carried = new ScriptedStream();
   const peer = { instanceId: "i-owner", address: "memory:i-owner" };
-  await carrier.carrier.carry(carried, { sessionId: session.id, owner: peer }, "alice");
+  await carrier.carrier.carry(carried, { sessionId: session.id, owner: peer }, { caller: "alice" });
   await owner.post(session, CALL);
   return {
     ...cluster,
@@ -42,7 +42,7 @@ describe.each([
     expect(await here.reception.findAnywhere(visitor, BACK)).toEqual(found);
     expect(session.orphanedAt).toBeDefined();
     const back = new ScriptedStream();
-    await here.carrier.carry(back, found, "alice");
+    await here.carrier.carry(back, found, { caller: "alice" });
     owner.upstream.links[0]?.say({ jsonrpc: "2.0", id: 7, result: {} });
     await settled();
     expect(back.messages.map(({ id }) => id)).toEqual([7]);

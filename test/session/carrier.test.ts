@@ -40,7 +40,7 @@ async function carry(
   stream.isTaking = isTaking;
   const owner = { instanceId: "i-2", address: "memory:i-2" };
   const errand = { sessionId: session.id, owner, ...(after === undefined ? {} : { after }) };
-  await here.carrier.carry(stream, errand, "alice");
+  await here.carrier.carry(stream, errand, { caller: "alice" });
   return stream;
 }
 
@@ -229,7 +229,7 @@ describe("a stream whose way breaks", () => {
     const { session } = await third.connect(ALICE);
     const other = new TakingStream();
     const owner = { instanceId: "i-3", address: "memory:i-3" };
-    await here.carrier.carry(other, { sessionId: session.id, owner }, "alice");
+    await here.carrier.carry(other, { sessionId: session.id, owner }, { caller: "alice" });
     network.kill("i-2");
     here.carrier.beat((clock.now += 1000));
     await settled();
@@ -269,7 +269,7 @@ describe("a stream that cannot be carried", () => {
     const owner = { instanceId: "i-2", address: "memory:i-2" };
     const attempt = async (sessionId: string, caller = "alice") => {
       const stream = new ScriptedStream();
-      await here.carrier.carry(stream, { sessionId, owner }, caller);
+      await here.carrier.carry(stream, { sessionId, owner }, { caller });
       return [stream.end_, stream.retryMs];
     };
     const ended = ["ended", 1234];
@@ -289,7 +289,7 @@ describe("a stream that cannot be carried", () => {
     const { here, session, stream } = await open();
     const foreign = new ScriptedStream();
     const owner = { instanceId: "i-2", address: "memory:i-2" };
-    await here.carrier.carry(foreign, { sessionId: session.id, owner }, "bob");
+    await here.carrier.carry(foreign, { sessionId: session.id, owner }, { caller: "bob" });
     expect([stream.end_, session.orphanedAt]).toEqual(["open", undefined]);
   });
 });

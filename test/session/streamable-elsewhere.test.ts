@@ -178,7 +178,7 @@ describe("a request for a Streamable session that is not here", () => {
     await here.carrier.carry(
       next,
       { sessionId: id, owner, lane, after: stream.sequences[0] as number },
-      "alice",
+      { caller: "alice" },
     );
     await expect.poll(() => next.end_).toBe("ended");
     expect([next.messages, next.retryMs]).toEqual([[ANSWER], undefined]);
@@ -231,7 +231,7 @@ describe("a Streamable session of another instance", () => {
     const { here, there, id, owner, link } = await open();
     link(there).say({ jsonrpc: "2.0", method: "notifications/tools/list_changed" });
     const own = new TakingStream();
-    await here.carrier.carry(own, { sessionId: id, owner }, "alice");
+    await here.carrier.carry(own, { sessionId: id, owner }, { caller: "alice" });
     await expect.poll(() => own.messages).toMatchObject([{ method: "notifications/tools/list_changed" }]);
   });
 });
