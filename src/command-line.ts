@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { HELP_COMMANDS } from "./cli/run.ts";
+import { HELP_COMMANDS } from "./cli/command-names.ts";
 import { ConfigError } from "./errors.ts";
 
 /** What the command line says. */

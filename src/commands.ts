@@ -1,7 +1,9 @@
 import { openAudit } from "./audit/audit.ts";
 import { auditCommand } from "./audit/command.ts";
 import type { CliParts, NamedStore } from "./cli/parts.ts";
+import { runCommand } from "./cli/run.ts";
 import { loadStoreConfig } from "./config.ts";
+import { ConfigError } from "./errors.ts";
 import type { Events, GatewayEvent } from "./events.ts";
 import { keysCommand } from "./keys/command.ts";
 import { scopeProblem } from "./key-scopes.ts";
@@ -9,6 +11,8 @@ import type { Log } from "./log.ts";
 import { openArchive } from "./open-store.ts";
 import { labelOf, readStoreUrl } from "./session-store/store-url.ts";
 import { switchOver } from "./session-store/switch.ts";
+
+export { runCommand };
 
 export interface CommandsPlace {
   stdout: CliParts["stdout"];
@@ -33,7 +37,7 @@ export function commandParts(place: CommandsPlace, events: Events): CliParts {
     now: Date.now,
     readStore: (url, flag) => readStore(env, url, flag),
     openArchive: (target, { prefix = prefixOf(env), mayWrite }) =>
-      openArchive(target, { prefix, deadlineMs: BATCH_DEADLINE_MS, log, mayWrite }),
+      openArchive(target, { prefix: checkedPrefix(prefix), deadlineMs: BATCH_DEADLINE_MS, log, mayWrite }),
     switchOver,
     commands: {
       keys: (args) => keysCommand(args, { stdout, stderr, env, scopeProblem, events, now: Date.now }),
@@ -47,7 +51,7 @@ export function commandParts(place: CommandsPlace, events: Events): CliParts {
  * gateway holds, once the work is done; with no audit file they are not.
  */
 export async function withAudit<T>(
-  { env, log }: CommandsPlace,
+  { env, log, stderr }: CommandsPlace,
   work: (events: Events) => Promise<T>,
 ): Promise<T> {
   const done: GatewayEvent[] = [];
@@ -56,8 +60,14 @@ export async function withAudit<T>(
   } finally {
     const { AUDIT_LOG: path } = env;
     const isKept = path !== undefined && path !== "" && path !== "stdout";
-    if (isKept && done.length > 0)
-      await record(`${path.replaceAll("{instance}", "all")}.operator`, done, log);
+    if (isKept && done.length > 0) {
+      const own = `${path.replaceAll("{instance}", "all")}.operator`;
+      // It is done already, and cannot be taken back.
+      await record(own, done, log).catch((error: unknown) => {
+        const words = error instanceof ConfigError ? error.problems.join(" ") : "it cannot be written.";
+        stderr.write(`This was done, and is not in the audit log: ${words}\n`);
+      });
+    }
   }
 }
 
@@ -74,6 +84,12 @@ function readStore(env: NodeJS.ProcessEnv, url: string | undefined, flag: string
       ? loadStoreConfig(env).target
       : readStoreUrl(url, { name: flag, caFile: caFile || undefined });
   return { target, label: labelOf(target) };
+}
+
+/** The gateway's own rule: what is written without a prefix, or under a pattern, no gateway finds. */
+function checkedPrefix(prefix: string): string {
+  if (/^[\w:.{}-]{1,64}$/.test(prefix)) return prefix;
+  throw new ConfigError(["The prefix must be 1 to 64 letters, digits, or any of _ : . - { }"]);
 }
 
 const prefixOf = (env: NodeJS.ProcessEnv): string => env["REDIS_KEY_PREFIX"] ?? env["REDIS_PREFIX"] ?? "mcp:";

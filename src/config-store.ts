@@ -1,6 +1,6 @@
 import type { ApiKey } from "./keys/api-key.ts";
 import { ConfigError } from "./errors.ts";
-import { readStoreUrl } from "./session-store/store-url.ts";
+import { labelOf, readStoreUrl } from "./session-store/store-url.ts";
 import type { StoreTarget } from "./session-store/target.ts";
 import type { SettingName, Settings } from "./settings.ts";
 
@@ -60,6 +60,12 @@ export function chooseStore(values: Settings, problems: string[]): StoreConfig |
         "SESSION_MIRROR needs a store to mirror: set SESSION_STORE to something else than memory.",
       );
   }
+  if (fallback === "memory" && values.SESSION_RELAY === "on")
+    problems.push(
+      "SESSION_STORE_FALLBACK=memory is for one instance, and SESSION_RELAY=on for several: choose one.",
+    );
+  if (target !== undefined && mirror !== undefined && labelOf(target) === labelOf(mirror.target))
+    problems.push("SESSION_MIRROR is the session store itself. Name another one, or remove it.");
   if (fallback === "memory" && mirror !== undefined)
     problems.push("SESSION_STORE_FALLBACK and SESSION_MIRROR exclude each other: choose one.");
   if (target === undefined || problems.length > before) return undefined;

@@ -30,6 +30,7 @@ import { readGateway, storeHealth } from "./readings.ts";
 import type { Relay, RelayMessage } from "./relay/relay.ts";
 import { Carrier } from "./session/carrier.ts";
 import { Claims } from "./session/claims.ts";
+import { closeAll, closeKeys as closeSessionsOfKeys } from "./session/close-sessions.ts";
 import { Elsewhere } from "./session/elsewhere.ts";
 import { startHeartbeat } from "./session/heartbeat.ts";
 import { PostTokens } from "./session/post-token.ts";
@@ -137,7 +138,7 @@ async function startParts(
   const common = { instanceId, sessions, store, whereabouts, claims, relay, log, now, retryMs, ...limits };
   const reception = new Reception(common);
   const carrier = new Carrier(common);
-  const elsewhere = new Elsewhere({ ...common, reception, carrier });
+  const elsewhere = new Elsewhere({ ...common, events, reception, carrier });
   const summons = new Summons({ ...common, reception, carrier });
 
   const { http } = config;
@@ -145,7 +146,7 @@ async function startParts(
   const tokens = new PostTokens(ring);
   const modern = new ModernDoor({ ...limits, limits: modernLimits(config), ...watched });
   const behind = { servers, sessions, reception, elsewhere, carrier, modern };
-  const door = { ...behind, tokens, authenticator, events, log, ...http };
+  const door = { ...behind, mayUse, tokens, authenticator, events, log, ...http };
   const postMessage = createPostMessage(door);
   const streamable = createStreamable(door);
   const guardOrigin = createOriginGuard(http);
@@ -201,7 +202,7 @@ async function startParts(
   const stopHeartbeat = startHeartbeat([sessions, carrier, summons, modern, opened, watching, expiry]);
 
   function closeKeys(): void {
-    sessions.closeKeys();
+    closeSessionsOfKeys(sessions.index, mayUse, retryMs);
     carrier.closeKeys(mayUse);
     modern.closeListens(({ key }) => key !== undefined && !mayUse(key));
   }
@@ -210,6 +211,8 @@ async function startParts(
     const { added, changed, removed, closeReplaced } = servers.replace(next);
     sessions.closeServers([...changed, ...removed]);
     await closeReplaced();
+    const target = [...added, ...changed, ...removed].join(",").slice(0, 200);
+    events.emit({ type: "operator_action", action: "servers_changed", target, outcome: "done" });
     return { added, changed, removed };
   }
 
@@ -218,8 +221,10 @@ async function startParts(
     servers.allow(callers.scopes);
     closeKeys();
     const isRescoped = ({ caller }: { caller: string }) => rescoped.includes(caller);
-    sessions.closeAll("server_changed", isRescoped);
+    closeAll(sessions.index, "server_changed", isRescoped, retryMs);
     modern.closeListens(isRescoped);
+    for (const target of rescoped)
+      events.emit({ type: "operator_action", action: "scope_changed", target, outcome: "done" });
     return change;
   }
 

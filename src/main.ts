@@ -2,8 +2,7 @@
 import { readFileSync } from "node:fs";
 import { config as loadEnvFile } from "dotenv";
 import { banner, behind } from "./banner.ts";
-import { COMMANDS, runCommand } from "./cli/run.ts";
-import { commandParts, withAudit } from "./commands.ts";
+import { COMMANDS } from "./cli/command-names.ts";
 import { HELP, readCommandLine } from "./command-line.ts";
 import { loadConfig, type Config } from "./config.ts";
 import { ConfigError } from "./errors.ts";
@@ -72,6 +71,8 @@ function watchFiles(config: Config, gateway: Gateway, log: Log): { close(): void
 
 /** Runs an operator's command in place of the gateway. Answers the exit code. */
 async function runOperator(args: string[]): Promise<number> {
+  // A gateway that serves needs none of it.
+  const { commandParts, runCommand, withAudit } = await import("./commands.ts");
   const interrupted = new AbortController();
   // The first Ctrl-C lets the command finish what it has in hand; the second ends it.
   process.once("SIGINT", () => interrupted.abort());

@@ -54,7 +54,14 @@ export async function openSessionStore(config: StoreConfig, place: StorePlace): 
   const { prefix, timeoutMs: deadlineMs, mirror } = config;
   const common = { prefix, deadlineMs, instanceId, log };
   const driver = await openDriver(config.target, common);
-  const primary = guardSessionStore(driver.store, { deadlineMs, log, events, onCall });
+  const callbacks = new Set<() => void>();
+  const told: Events = {
+    emit(event) {
+      events.emit(event);
+      if (event.type === "store_up") for (const callback of callbacks) callback();
+    },
+  };
+  const primary = guardSessionStore(driver.store, { deadlineMs, log, events: told, onCall });
   if (config.fallback === "memory") {
     const bridge = bridgeSessionStore({ primary, archive: await driver.archive(), log });
     const { fallback, beat, reach } = bridge;
@@ -73,7 +80,7 @@ export async function openSessionStore(config: StoreConfig, place: StorePlace): 
       primary,
       fallback: undefined,
       mirror: undefined,
-      onBack: () => {},
+      onBack: (callback) => void callbacks.add(callback),
       beat: () => {},
     };
   const second = await openDriver(mirror.target, common).catch(async (error: unknown) => {

@@ -17,12 +17,13 @@ export function readGateway({ sessions, servers, opened, maxSessions }: ReadPart
   return {
     sessions() {
       let orphan = 0;
-      for (const session of sessions.index) if (session.orphanedAt !== undefined) orphan += 1;
+      // A client of Streamable HTTP may have no stream between two requests.
+      for (const session of sessions.index) if (session.isSpare) orphan += 1;
       return { open: sessions.count - orphan, orphan, limit: maxSessions };
     },
     streams() {
       let streams = 0;
-      for (const session of sessions.index) if (session.hasStream) streams += 1;
+      for (const session of sessions.index) if (session.stream !== undefined) streams += 1;
       return streams;
     },
     servers() {
@@ -63,11 +64,13 @@ export async function storeHealth(sessions: Sessions, opened: OpenedStore): Prom
     reachable,
     latencyMs: reachable ? latencyMs : undefined,
     breaker: primary.state(),
+    leaseOverdue: sessions.lease.isOverdue(performance.now()),
     leaseAgeSeconds: leaseAgeMs === undefined ? undefined : Math.round(leaseAgeMs / 1000),
     fallback: bridge && { inUse: bridge.isBridging, seconds: bridge.seconds, pending: bridge.waiting },
     mirror: second && {
       reachable: second.state === "closed",
-      reading: second.isReading,
+      // Before anything was asked of a store that is away, nothing was read from the mirror.
+      reading: second.isReading || (!reachable && second.state === "closed"),
       queued: second.queued,
       dropped: second.dropped,
       lagSeconds: second.lagSeconds,

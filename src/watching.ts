@@ -6,7 +6,7 @@ import type { GuardOptions } from "./session-store/guard.ts";
 import { ALERT_NAMES } from "./telemetry/alerts-states.ts";
 import { createAlerts } from "./telemetry/alerts.ts";
 import { watchTogether } from "./telemetry/calls-together.ts";
-import { createMetrics, type Scrape } from "./telemetry/metrics.ts";
+import type { Scrape } from "./telemetry/metrics.ts";
 import type { Readings } from "./telemetry/readings.ts";
 import { createTracing } from "./telemetry/tracing.ts";
 import { openWebhook } from "./telemetry/webhook.ts";
@@ -61,7 +61,7 @@ export async function openWatching(config: WatchConfig, place: WatchingPlace): P
     readings: {
       sessions: () => gateway.sessions().open + gateway.sessions().orphan,
       maxSessions: () => gateway.sessions().limit,
-      storeDown: () => gateway.store().breaker !== "closed",
+      storeDown: () => isDown(gateway.store()),
       fallback: () => gateway.store().isFallback === true,
       mirrorDivergent: () => gateway.store().mirror?.divergent,
       auditLost: lost,
@@ -80,7 +80,9 @@ export async function openWatching(config: WatchConfig, place: WatchingPlace): P
     alerts: () => ALERT_NAMES.map((name) => ({ name, isActive: isActive(name) })),
     audit: () => audit && { records: audit.written, lost: audit.lost },
   };
-  const metrics = config.hasMetrics ? createMetrics({ version, node, instanceId, readings }) : undefined;
+  // Prometheus' client costs 30 ms at start and some megabytes.
+  const { createMetrics } = config.hasMetrics ? await import("./telemetry/metrics.ts") : {};
+  const metrics = createMetrics?.({ version, node, instanceId, readings });
   const { latencyMs, errorPercent } = config.alerts;
   const calls = [createTracing({ version })];
   // Nobody needs to time a call for alerts that are off.
@@ -102,3 +104,9 @@ export async function openWatching(config: WatchConfig, place: WatchingPlace): P
     },
   };
 }
+
+/** A store that is hardly used is away for long before its breaker opens; the lease is renewed every 30 s. */
+const LEASE_OVERDUE_SECONDS = 40;
+
+const isDown = ({ breaker, leaseAgeSeconds = 0 }: ReturnType<GatewayReadings["store"]>): boolean =>
+  breaker !== "closed" || leaseAgeSeconds > LEASE_OVERDUE_SECONDS;

@@ -55,6 +55,7 @@ interface Settings {
   json: boolean;
   /** Where progress is kept. */
   path: string;
+  prefix: string | undefined;
 }
 
 /** Copies from where an earlier run stopped, and keeps note of how far it is. */
@@ -64,8 +65,15 @@ async function copy(
   parts: CliParts,
   settings: Settings,
 ): Promise<MigrationCounts> {
-  const { dryRun, deleteAfter, path, json } = settings;
-  const before = dryRun ? undefined : await readState(path, from.label, to.label);
+  const { dryRun, deleteAfter, path, json, existing, prefix } = settings;
+  // Another prefix, or other rules, make another migration of the same two stores.
+  const rules = [
+    ...(prefix === undefined ? [] : [`prefix ${prefix}`]),
+    existing,
+    ...(deleteAfter ? ["delete-after"] : []),
+  ];
+  const source = `${from.label} (${rules.join(", ")})`;
+  const before = dryRun ? undefined : await readState(path, source, to.label);
   if (before) parts.stderr.write(`Going on after ${entriesOf(before.counts.seen)}.\n`);
   if (deleteAfter && !dryRun) await refuseSameStore(from, to);
   const what = dryRun ? "comparing" : "migrating";
@@ -78,7 +86,7 @@ async function copy(
       onPage: async (cursor, now) => {
         progress.update(now.seen, now.bytes);
         if (!dryRun && cursor !== undefined)
-          await writeState(path, { from: from.label, to: to.label, cursor, counts: now });
+          await writeState(path, { from: source, to: to.label, cursor, counts: now });
       },
     });
     if (!dryRun) await removeState(path);
@@ -118,7 +126,7 @@ export async function migrate(args: string[], parts: CliParts): Promise<number> 
   const destination = findStore(parts, toUrl, "--to");
   if (source.label === destination.label) throw usage("--from and --to are the same store.");
   const path = resume ?? ".mcp-migrate.json";
-  const settings: Settings = { existing, deleteAfter, dryRun, batch, json, path };
+  const settings: Settings = { existing, deleteAfter, dryRun, batch, json, path, prefix };
 
   const work = (): Promise<number> =>
     withStore(parts, source, { prefix, mayWrite: !dryRun && (deleteAfter || live || abandon) }, (from) =>

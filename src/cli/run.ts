@@ -1,6 +1,7 @@
 import { ConfigError, GatewayError } from "../errors.ts";
 import { toFailure } from "../session-store/store-failure.ts";
 import { backup } from "./backup.ts";
+import { COMMANDS } from "./command-names.ts";
 import { CommandError, EXIT, usage } from "./command-error.ts";
 import { migrate } from "./migrate.ts";
 import type { CliParts, Command } from "./parts.ts";
@@ -10,19 +11,6 @@ import { sessions } from "./sessions.ts";
 import { verify } from "./verify.ts";
 
 const OWN: Readonly<Record<string, Command>> = { sessions, backup, restore, migrate, verify, promote };
-
-/** The first words that are commands; anything else starts the gateway. */
-export const COMMANDS: readonly string[] = [...Object.keys(OWN), "keys", "audit"];
-
-/** Lines for the help of the whole. */
-export const HELP_COMMANDS = `Commands, each with --help
-  sessions list|show|close   see who is connected, and end sessions
-  backup, restore            write what the store holds to a file, and back
-  migrate, verify            move sessions to another store, and compare two
-  promote                    put the mirror in the place of a lost store
-  keys                       make, list, revoke and rotate API keys
-  audit verify               find altered or removed audit records
-`;
 
 /**
  * Runs one command: its name and its words. Answers the process's exit code (`EXIT`) and never throws. What went wrong

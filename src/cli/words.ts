@@ -53,6 +53,6 @@ export async function acting(
     if (code === 0) outcome = "done";
     return code;
   } finally {
-    parts.events.emit({ type: "operator_action", action, target, outcome });
+    parts.events.emit({ type: "operator_action", action: action.replaceAll(" ", "_"), target, outcome });
   }
 }

@@ -37,6 +37,7 @@ export class EventStream implements ClientStream {
   /** The response that it is. */
   protected readonly res: ServerResponse;
   readonly endsUnheard = false;
+  key: string | undefined;
   protected readonly taken = this.whenTaken(() => this.events?.onTaken(this));
   readonly #socket: Socket | null;
   #events: ClientStreamEvents | undefined;

@@ -55,6 +55,7 @@ export function createOpenStream(parts: DoorParts): Route {
     const told = found === undefined ? await reception.recall(visitor, back.protocolVersion) : undefined;
     // A session that was found waits on for a client that has gone again.
     if (stream.isClosed) return;
+    if (!parts.mayUse(visitor.key as string)) return stream.end();
     if (found === undefined) {
       if (sessions.isDraining) return stream.end(retryMs());
       try {
@@ -90,6 +91,7 @@ export function createOpenStream(parts: DoorParts): Route {
     const visitor = { caller: caller.name, key: caller.key, server, userAgent, address, clientId };
     const back = returnOf(req);
     const stream = new EventStream(res);
+    stream.key = caller.key;
     const found = reception.findHere(visitor, back);
     if (found !== undefined && "session" in found) {
       stream.begin();

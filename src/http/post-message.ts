@@ -25,11 +25,14 @@ export function createPostMessage(parts: DoorParts): Route {
 
   return async (req, res) => {
     if (sessions.mustVerify) await sessions.verify();
-    const { id, caller, shown, session } = findSession(req, parts);
+    const { id, caller, address, key, shown, session } = findSession(req, parts);
     if (session === undefined)
-      await elsewhere.expect(id, caller).catch((error: unknown) => refuse(error, shown, parts));
+      await elsewhere
+        .expect(id, caller, { transport: "sse", address })
+        .catch((error: unknown) => refuse(error, shown, parts));
     expectJson(req);
     const message = await readBody(req, res, maxBodyBytes);
+    if (!parts.mayUse(key)) throw new GatewayError("api_key_invalid");
     const envelope = scanMessage(message);
     if (typeof envelope === "string") throw new GatewayError(envelope);
     if (session === undefined || session.isLeaving) {
@@ -60,7 +63,10 @@ function accept(res: ServerResponse): void {
 interface Addressed {
   id: string;
   caller: string;
-  /** Set when a key was shown, in place of the session's token. */
+  address: string;
+  /** Id of the key that was shown, or that made the session's token. */
+  key: string;
+  /** Set when a key was shown. */
   shown: Caller | undefined;
   session: Session | undefined;
 }
@@ -80,8 +86,10 @@ function findSession(req: IncomingMessage, parts: DoorParts): Addressed {
   const id = query.get("sessionId");
   if (id === undefined || id === "") throw new GatewayError("session_id_required");
   if (!isSessionId(id)) throw notFound(parts, shown);
-  const caller = shown?.name ?? tokens.opens(id, token as string)?.caller;
-  if (caller === undefined) {
+  const opening = shown === undefined ? tokens.opens(id, token as string) : undefined;
+  const caller = shown?.name ?? opening?.caller;
+  const key = shown?.key ?? opening?.id;
+  if (caller === undefined || key === undefined) {
     authenticator.countFailure(address, "session_token", "session_not_found");
     throw new GatewayError("session_not_found");
   }
@@ -91,12 +99,13 @@ function findSession(req: IncomingMessage, parts: DoorParts): Addressed {
       { event: "session_owner_mismatch", session: id, caller, address },
       "session of another caller",
     );
+    const refusal = notFound(parts, shown);
     parts.events.emit({ type: "session_foreign", session: id, caller, address });
-    throw notFound(parts, shown);
+    throw refusal;
   }
   // Answers to it would come where nobody looks for them.
   if (session?.transport === "streamable") throw notFound(parts, shown);
-  return { id, caller, shown, session };
+  return { id, caller, address, key, shown, session };
 }
 
 function refuse(error: unknown, shown: Caller | undefined, parts: DoorParts): never {

@@ -33,6 +33,7 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
     const sequence = last?.sequence ?? session.takenUpTo;
     if (lane !== undefined && session.isLaneOver(lane, sequence)) return answerNoMore(res);
     const stream = new EventStream(res);
+    stream.key = caller.key;
     stream.begin({ headers });
     stream.prime(idPrefix, retryMs(), canPrime ? sequence : undefined);
     if (lane === undefined) session.attach(stream, last?.sequence);
@@ -43,13 +44,15 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
   const after = canPrime ? last?.sequence : undefined;
   const stream =
     lane === undefined ? new EventStream(res) : new ResumedStream(res, { idPrefix, after, headers, retryMs });
+  stream.key = caller.key;
   if (lane === undefined) {
     stream.begin({ headers });
     stream.prime(idPrefix, retryMs(), after);
   }
   const found = parts.sessions.isDraining ? undefined : await parts.reception.findById(id, caller.name);
   if (stream.isClosed) return;
-  if (found === undefined) return stream.end(retryMs());
+  // The key may have been revoked while the store was asked.
+  if (found === undefined || !parts.mayUse(caller.key)) return stream.end(retryMs());
   if ("session" in found) {
     if (!found.session.isOpen || found.session.isLeaving) return stream.end(retryMs());
     if (lane === undefined) found.session.attach(stream, last?.sequence);

@@ -20,6 +20,8 @@ export interface DoorParts {
   carrier: Carrier;
   /** Requests of the 2026-07-28 era. */
   modern: ModernDoor;
+  /** Whether the key of this id opens anything now. */
+  mayUse: (key: string) => boolean;
   tokens: PostTokens;
   authenticator: Authenticator;
   trustProxy: TrustProxy;

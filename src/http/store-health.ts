@@ -15,6 +15,8 @@ export interface StoreHealth {
   breaker: "closed" | "half-open" | "open";
   /** How long ago this instance's lease was renewed. Undefined before the first time. */
   leaseAgeSeconds?: number | undefined;
+  /** Whether it should have been renewed by now: the store is away, or keeps nothing. */
+  leaseOverdue?: boolean;
   /** Undefined when `SESSION_STORE_FALLBACK` is off. */
   fallback?: FallbackHealth | undefined;
   /** Undefined when there is no mirror. */
@@ -47,10 +49,10 @@ export interface MirrorHealth {
 /** `degraded`: sessions are served, and something that should stand behind them does not. */
 export type StoreStatus = "ok" | "degraded" | "unavailable";
 
-export function statusOf({ reachable, breaker, fallback, mirror }: StoreHealth): StoreStatus {
+export function statusOf({ reachable, breaker, leaseOverdue, fallback, mirror }: StoreHealth): StoreStatus {
   const isReplaced = fallback?.inUse === true || mirror?.reading === true;
   if (!reachable) return isReplaced ? "degraded" : "unavailable";
-  const isWhole = !isReplaced && breaker === "closed" && mirror?.reachable !== false;
+  const isWhole = !isReplaced && breaker === "closed" && leaseOverdue !== true && mirror?.reachable !== false;
   return isWhole ? "ok" : "degraded";
 }
 

@@ -56,17 +56,22 @@ export async function identify(
   if (id === undefined) return { ...request, id, session: undefined };
   const session = isSessionId(id) ? sessions.find(id) : undefined;
   const isOurs = session === undefined ? isSessionId(id) : session.caller === caller.name;
-  if (session !== undefined && !isOurs)
-    parts.events.emit({ type: "session_foreign", session: id, caller: caller.name, address });
   const isMeant = session === undefined || (session.transport === "streamable" && session.server === server);
-  if (!isOurs || !isMeant) throw notFound(parts, caller);
+  if (!isOurs || !isMeant) {
+    const refusal = notFound(parts, caller);
+    if (session !== undefined && !isOurs)
+      parts.events.emit({ type: "session_foreign", session: id, caller: caller.name, address });
+    throw refusal;
+  }
   if (session !== undefined) sessions.showKey(session, caller.key);
   if (session === undefined) {
-    await elsewhere.expect(id, caller.name, { transport: "streamable", server }).catch((error: unknown) => {
-      throw error instanceof GatewayError && error.reason === "session_not_found"
-        ? notFound(parts, caller)
-        : error;
-    });
+    await elsewhere
+      .expect(id, caller.name, { transport: "streamable", server, address })
+      .catch((error: unknown) => {
+        throw error instanceof GatewayError && error.reason === "session_not_found"
+          ? notFound(parts, caller)
+          : error;
+      });
   }
   return { ...request, id, session };
 }

@@ -53,6 +53,8 @@ async function post(request: StreamableRequest, parts: DoorParts): Promise<void>
     throw new GatewayError("not_acceptable");
   expectJson(req);
   const message = await readBody(req, res, parts.maxBodyBytes);
+  // A body may take its time, and its key be revoked meanwhile.
+  if (!parts.mayUse(caller.key)) throw new GatewayError("api_key_invalid");
   if (isBatch(message) && id !== undefined && request.version === UNNAMED_VERSION)
     return answerBatch(request, message, parts);
   const envelope = scanMessage(message);

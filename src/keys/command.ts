@@ -104,7 +104,7 @@ export async function keysCommand(args: string[], parts: KeysCommandParts): Prom
 async function told(name: string, order: KeysOrder, run: (order: KeysOrder) => Promise<void>): Promise<void> {
   const tell = (outcome: "done" | "failed"): void => {
     const target = order.flags.caller ?? order.operand ?? "";
-    order.events.emit({ type: "operator_action", action: `keys ${name}`, target, outcome });
+    order.events.emit({ type: "operator_action", action: `keys_${name}`, target, outcome });
   };
   try {
     await run(order);

@@ -26,6 +26,7 @@ export interface GuardedSessionStore extends SessionStore {
   state(): BreakerState;
 }
 
+const REFUSALS_TOLD_MS = 60_000;
 const OUTAGE_WORDS: Record<FailureKind, string> = {
   unreachable: "session store unavailable",
   refused: "session store unavailable",
@@ -42,6 +43,7 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
   const { now = () => performance.now(), random = Math.random } = options;
   const breaker = createBreaker(now, random);
   let outageSince = 0;
+  let refusalToldAt = -Infinity;
   let closing: Promise<void> | undefined;
 
   function noteSuccess(ticket: Ticket): void {
@@ -65,6 +67,13 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
     log[kind === "unreachable" ? "warn" : "error"]({ store: store.kind, code }, OUTAGE_WORDS[kind]);
   }
 
+  /** A store that is full is there, and yet keeps nothing. */
+  function noteRefusal({ code }: StoreFailure): void {
+    if (now() - refusalToldAt < REFUSALS_TOLD_MS) return;
+    refusalToldAt = now();
+    log.error({ store: store.kind, code }, "session store refuses what it is told");
+  }
+
   async function guarded<T>(name: keyof SessionStore, verb: () => Promise<T>): Promise<T> {
     if (closing) throw unavailable(new StoreFailure("unreachable", "CLOSED"));
     const ticket = breaker.admit();
@@ -79,8 +88,10 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
       const failure = toFailure(error instanceof ConfigError ? error.cause : error);
       onCall?.(name, (now() - startedAt) / 1000, failure.kind);
       // A store that answers, if only to refuse, needs no rest: it costs no waiting.
-      if (failure.kind === "refused") noteSuccess(ticket);
-      else noteFailure(ticket, failure);
+      if (failure.kind === "refused") {
+        noteSuccess(ticket);
+        noteRefusal(failure);
+      } else noteFailure(ticket, failure);
       throw error instanceof ConfigError ? error : unavailable(failure);
     }
   }

@@ -70,7 +70,8 @@ export function createMirrorLine(primary: Side, mirror: Side, parts: MirrorLineP
         () => undefined,
       );
     }
-    if (mirror.store.state() === "half-open" && queue.queued() === 0)
+    // Whether there is anything to stand in for the primary is to be known, too.
+    if (outage.isOn || (mirror.store.state() === "half-open" && queue.queued() === 0))
       mirror.store.ready().catch(() => undefined);
   }
 
@@ -82,6 +83,7 @@ export function createMirrorLine(primary: Side, mirror: Side, parts: MirrorLineP
       mirror: mirror.store,
       queue,
       outage,
+      isRestoring: () => sync.isRestoring(),
       mayRead: () => parts.trustFirstMs === undefined || sync.divergent() !== undefined,
     }),
     queue,

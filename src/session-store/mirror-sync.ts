@@ -33,6 +33,8 @@ export interface MirrorSync {
   /** Keys that differed in the last finished comparison, by whichever instance; undefined before the first. */
   divergent(): number | undefined;
   doing(): "idle" | "restoring" | "comparing";
+  /** Whether the primary may lack what it had before it was away, and the mirror is about to write it back. */
+  isRestoring(): boolean;
   /** Resolves when nothing is under way. Never rejects. */
   close(): Promise<void>;
 }
@@ -44,6 +46,8 @@ const RETRY_MS = 5000;
 const FOLLOW_UP_MS = 2000;
 const MAX_FOLLOW_UPS = 3;
 const SPREAD_MS = 1000;
+/** What has not been written back by then is taken for lost: nobody is to wait for it for ever. */
+const RESTORED_WITHIN_MS = 60_000;
 
 /** Compares the two stores now and then, and puts right what differs. */
 export function createMirrorSync(parts: MirrorSyncParts): MirrorSync {
@@ -57,6 +61,7 @@ export function createMirrorSync(parts: MirrorSyncParts): MirrorSync {
   let followUps = 0;
   /** The primary was away, and what it lost has not been written back. */
   let isOwed = false;
+  let owedSince = 0;
   /** Number of the last comparison that this instance made or knows of. */
   let known: number | undefined;
   let running: Promise<void> | undefined;
@@ -152,6 +157,7 @@ export function createMirrorSync(parts: MirrorSyncParts): MirrorSync {
   return {
     primaryIsBack() {
       isOwed = true;
+      owedSince = now();
       nextIn(random() * SPREAD_MS);
     },
     beat() {
@@ -163,6 +169,7 @@ export function createMirrorSync(parts: MirrorSyncParts): MirrorSync {
     },
     divergent: () => divergent,
     doing: () => doing,
+    isRestoring: () => isOwed && mirror.state() === "closed" && now() - owedSince < RESTORED_WITHIN_MS,
     close: async () => {
       isClosed = true;
       await running;

@@ -3,6 +3,7 @@ import type { Outage } from "./mirror-outage.ts";
 import type { MirrorQueue, Replay } from "./mirror-queue.ts";
 import { createReplays } from "./mirror-replay.ts";
 import type { SessionStore } from "./session-store.ts";
+import { StoreFailure, unavailable } from "./store-failure.ts";
 
 /** What a session store does to its entries. */
 export type Verbs = Omit<SessionStore, "kind" | "ready" | "close">;
@@ -14,10 +15,19 @@ export interface MirroredVerbsParts {
   outage: Outage;
   /** Whether what the mirror has may be told. */
   mayRead: () => boolean;
+  /** Whether the primary may lack what it had, and is about to have it again. */
+  isRestoring: () => boolean;
 }
 
 /** The verbs of the primary. What they write goes to the mirror as well, later; what they read comes from it while the primary is down. */
-export function mirroredVerbs({ primary, mirror, queue, outage, mayRead }: MirroredVerbsParts): Verbs {
+export function mirroredVerbs({
+  primary,
+  mirror,
+  queue,
+  outage,
+  mayRead,
+  isRestoring,
+}: MirroredVerbsParts): Verbs {
   const replays = createReplays(mirror);
 
   async function ask<T>(verb: () => Promise<T>): Promise<T> {
@@ -42,6 +52,20 @@ export function mirroredVerbs({ primary, mirror, queue, outage, mayRead }: Mirro
     }
   }
 
+  /**
+   * Reads what decides whether a session is somebody's. That there is none is told by the primary alone, and not while it
+   * lacks what it had: the mirror may lag behind, and who is told so gives the session up.
+   */
+  async function find<T>(verb: (store: SessionStore) => Promise<T | undefined>): Promise<T | undefined> {
+    let isPrimarys = false;
+    const found = await read(async (store) => {
+      isPrimarys = store === primary;
+      return verb(store);
+    });
+    if (found !== undefined || (isPrimarys && !isRestoring())) return found;
+    throw unavailable(new StoreFailure("unreachable", "UNKNOWN"));
+  }
+
   async function write<T>(verb: () => Promise<T>, replayOf: (answer: T) => Replay | undefined): Promise<T> {
     const answer = await ask(verb);
     const replay = replayOf(answer);
@@ -55,7 +79,7 @@ export function mirroredVerbs({ primary, mirror, queue, outage, mayRead }: Mirro
         () => primary.create(record, ttlSeconds),
         (isDone) => (isDone ? replays.put(undefined, record, ttlSeconds) : undefined),
       ),
-    get: (id) => read((store) => store.get(id)),
+    get: (id) => find((store) => store.get(id)),
     replace: (previous, next, ttlSeconds) =>
       write(
         () => primary.replace(previous, next, ttlSeconds),
@@ -77,14 +101,15 @@ export function mirroredVerbs({ primary, mirror, queue, outage, mayRead }: Mirro
     removeIf: (record) =>
       write(
         () => primary.removeIf(record),
-        (isDone) => (isDone ? replays.removeIf(record) : undefined),
+        // Also when the primary has it no more: one that came back empty is given what the mirror has.
+        () => replays.removeIf(record),
       ),
     putLease: (lease, ttlSeconds) =>
       write(
         () => primary.putLease(lease, ttlSeconds),
         () => replays.putLease(lease, ttlSeconds),
       ),
-    getLease: (instanceId) => read((store) => store.getLease(instanceId)),
+    getLease: (instanceId) => find((store) => store.getLease(instanceId)),
     removeLease: (instanceId) =>
       write(
         () => primary.removeLease(instanceId),

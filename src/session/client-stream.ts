@@ -9,6 +9,8 @@ export interface ClientStream {
   write(sequence: number, message: Buffer): boolean;
   /** Writes the heartbeat comment. */
   ping(): void;
+  /** Id of the API key that was shown for it, where that is known. */
+  readonly key?: string | undefined;
   /** Whether the client can go on with another stream where this one ends. */
   readonly canResume: boolean;
   /** Whether its end may be learnt long after it came. */

@@ -1,4 +1,5 @@
 import { FAULTS, GatewayError, type Reason } from "../errors.ts";
+import type { Events } from "../events.ts";
 import type { Log } from "../log.ts";
 import type { Envelope } from "../protocol/json-rpc.ts";
 import type { Peer, Relay, RelaySlot } from "../relay/relay.ts";
@@ -11,7 +12,17 @@ import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Place, Whereabouts } from "./whereabouts.ts";
 
+/** What a message for a session that is not here must fit. */
+interface Expected {
+  transport: SessionRecord["transport"];
+  /** Undefined: any. */
+  server?: string;
+  /** The client's address, for who asks for another caller's. */
+  address?: string;
+}
+
 export interface ElsewhereParts {
+  events: Events;
   instanceId: string;
   sessions: Sessions;
   whereabouts: Whereabouts;
@@ -50,7 +61,7 @@ export class Elsewhere {
   async expect(
     id: string,
     caller: string | undefined,
-    { transport, server }: Pick<SessionRecord, "transport"> & { server?: string } = { transport: "sse" },
+    { transport, server, address = "" }: Expected = { transport: "sse" },
   ): Promise<void> {
     const { whereabouts, claims } = this.#parts;
     const relay = this.#parts.relay.current;
@@ -59,10 +70,12 @@ export class Elsewhere {
     const come = place === undefined ? await this.#justCome(id) : undefined;
     const isRight = come?.transport === transport && come.server === (server ?? come.server);
     if (isRight && come.caller === (caller ?? come.caller)) return;
-    if (place === undefined || (caller !== undefined && caller !== place.record.caller)) {
+    if (place === undefined) throw new GatewayError("session_not_found");
+    const { record } = place;
+    if (caller !== undefined && caller !== record.caller) {
+      this.#parts.events.emit({ type: "session_foreign", session: id, caller, address });
       throw new GatewayError("session_not_found");
     }
-    const { record } = place;
     if (record.transport !== transport || record.server !== (server ?? record.server))
       throw new GatewayError("session_not_found");
     if (place.owner?.state === "serving" && relay === undefined) throw new GatewayError("session_elsewhere");

@@ -213,7 +213,7 @@ export class Exchange {
     const line = call?.message ?? message;
     const entered = this.#requests.enter(envelope, line, now(), lane, call);
     const given = () => {
-      if (this.#handshake.note(envelope, line)) tell(this.#handshake.told);
+      if (this.#handshake.note(envelope, message)) tell(this.#handshake.told);
     };
     const failed = (error: unknown) => {
       this.#requests.leave(entered);

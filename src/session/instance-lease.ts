@@ -10,24 +10,38 @@ const DRAINING_LEASE_SECONDS = 15;
 const DRAINING_RENEWAL_SECONDS = 5;
 /** After a failure the next try comes sooner. */
 const RETRY_SECONDS = 5;
+const OVERDUE_SECONDS = 40;
 
 /** This instance's sign of life in the session store. */
 export class InstanceLease {
   readonly #store: SessionStore;
   readonly #log: Log;
   readonly #onLook: () => void;
+  readonly #onLost: () => void;
   #lease: Lease;
   #dueAt = 0;
+  readonly #begunAt = performance.now();
   /** When the lease that the store confirmed was asked for. */
   #confirmedAt: number | undefined;
+  /** For how long the store has it from then on. */
+  #heldMs = 0;
   #isDistrusted = false;
   #isBusy = false;
 
-  /** @param onLook called when somebody changed records of this instance, and left word of it in the lease. */
-  constructor(store: SessionStore, instanceId: string, log: Log, onLook: () => void) {
+  /**
+   * @param onLook called when somebody changed records of this instance, and left word of it in the lease.
+   * @param onLost called when the store has lost a lease that it had, and so perhaps everything.
+   */
+  constructor(
+    store: SessionStore,
+    instanceId: string,
+    log: Log,
+    { onLook, onLost }: { onLook: () => void; onLost: () => void },
+  ) {
     this.#store = store;
     this.#log = log;
     this.#onLook = onLook;
+    this.#onLost = onLost;
     this.#lease = { v: 1, id: instanceId, startedAt: new Date().toISOString(), state: "serving" };
   }
 
@@ -48,6 +62,11 @@ export class InstanceLease {
     return this.#confirmedAt === undefined ? undefined : now - this.#confirmedAt;
   }
 
+  /** Whether the store has not confirmed the lease for longer than a renewal may take: others may think this instance dead. */
+  isOverdue(now: number): boolean {
+    return now - (this.#confirmedAt ?? this.#begunAt) > OVERDUE_SECONDS * 1000;
+  }
+
   /** Tells the others how to reach this instance. */
   advertise(relay: string): void {
     this.#lease = { ...this.#lease, relay };
@@ -65,7 +84,10 @@ export class InstanceLease {
     this.#dueAt = now + renewalSeconds * 1000;
     try {
       const before = await this.#store.putLease(this.#lease, ttlSeconds);
+      const wasThere = this.#confirmedAt !== undefined && now - this.#confirmedAt < this.#heldMs;
+      if (before === undefined && wasThere) this.#onLost();
       this.#confirmedAt = now;
+      this.#heldMs = ttlSeconds * 1000;
       this.#isDistrusted = false;
       if (before?.look === true) this.#onLook();
     } catch {

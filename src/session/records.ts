@@ -39,11 +39,18 @@ const MAX_REMOVALS = 10_000;
 export class Records {
   readonly #parts: RecordsParts;
   readonly #entries = new Map<string, Entry>();
+  readonly #adding = new Map<string, Promise<void>>();
+  #mustLook = false;
   /** Records to be removed, as the store last confirmed them. */
   #removals = new Map<string, SessionRecord | undefined>();
 
   constructor(parts: RecordsParts) {
     this.#parts = parts;
+  }
+
+  /** Resolves when the store has a new record, or cannot be told of it. Never rejects. */
+  async settled(id: string): Promise<void> {
+    await this.#adding.get(id);
   }
 
   /** Records a new session. */
@@ -56,7 +63,8 @@ export class Records {
       isForgotten: false,
     };
     this.#entries.set(record.id, entry);
-    void this.#write(entry);
+    const adding = this.#write(entry).finally(() => this.#adding.delete(record.id));
+    this.#adding.set(record.id, adding);
   }
 
   /** Keeps a record that was claimed from an earlier owner, as the store has it. */
@@ -86,6 +94,15 @@ export class Records {
   async verify(): Promise<void> {
     const settled = [...this.#entries.values()].filter(({ stored, record }) => stored === record);
     if (settled.length > 0) await this.#extendSettled(settled);
+  }
+
+  /** The store may have lost what it had, or not have been told: writes what it lacks. Never rejects. */
+  async reassert(): Promise<void> {
+    const entries = [...this.#entries.values()];
+    await Promise.all([
+      this.verify().catch(() => undefined),
+      ...entries.filter(({ stored, record }) => stored !== record).map((entry) => this.#write(entry)),
+    ]);
   }
 
   /** Records something new about a session. */
@@ -128,8 +145,18 @@ export class Records {
     ]);
   }
 
+  /** An operator has changed records of ours: it is looked for at each flush until it is known what. */
+  look(): void {
+    this.#mustLook = true;
+  }
+
   /** Removes the records of sessions that are over, unless another instance has claimed them. Never rejects. */
   async flush(): Promise<void> {
+    if (this.#mustLook)
+      await this.verify().then(
+        () => (this.#mustLook = false),
+        () => undefined,
+      );
     const removals = [...this.#removals];
     this.#removals = new Map();
     await Promise.all(
@@ -158,7 +185,8 @@ export class Records {
       if (record === undefined) {
         entry.stored = undefined;
         void this.#write(entry);
-      } else if (record.owner !== this.#parts.instanceId) this.#yield(entry);
+      } else if (this.#isAnothers(entry, record)) this.#yield(entry);
+      else if (record.owner !== this.#parts.instanceId) this.#correct(entry, record);
       else if (record.ending === true) this.#obey(entry, record);
       else entry.confirmedAt = now;
     });
@@ -193,7 +221,7 @@ export class Records {
   /** The store has something else than we thought. False when it is another instance's. */
   async #reread(entry: Entry): Promise<boolean> {
     const found = await this.#parts.store.get(entry.record.id);
-    if (found !== undefined && found.owner !== this.#parts.instanceId) {
+    if (found !== undefined && this.#isAnothers(entry, found)) {
       this.#yield(entry);
       return false;
     }
@@ -204,6 +232,17 @@ export class Records {
     // Ours after all: a write that was given up on had been carried out.
     entry.stored = found;
     return true;
+  }
+
+  /** Whether another instance owns the session now. An earlier owner's record is of a store that went back in time. */
+  #isAnothers({ record }: Entry, found: SessionRecord): boolean {
+    return found.owner !== this.#parts.instanceId && found.epoch >= record.epoch;
+  }
+
+  /** The store has an older state than it had: ours is written over it. */
+  #correct(entry: Entry, found: SessionRecord): void {
+    entry.stored = found;
+    void this.#write(entry);
   }
 
   /** An operator wrote the record: what is stored is removed with the session. */

@@ -8,9 +8,11 @@ import type { SessionIndex } from "./session-index.ts";
 const INDEX_SECONDS = 24 * 3600;
 const RENEW_MS = 12 * 3600 * 1000;
 /** What the store could not be told is told again after this. */
-const RETRY_MS = 30_000;
+const RETRY_MS = 5000;
 /** A caller's index is put right at most so often: each time costs a command, and one more for each owner in it. */
 const HEAL_MS = 5000;
+/** Callers, and sessions of each, whose ends are remembered for the store. */
+const MAX_UNTOLD = 1000;
 /** Owners that are asked after at most when an index is put right. */
 const MAX_OWNERS = 100;
 
@@ -31,6 +33,10 @@ export class Seats {
   readonly #parts: SeatsParts;
   /** Sessions of this instance that the store has under their callers, and since when, or was to have. */
   readonly #noted = new Map<string, { caller: string; at: number }>();
+  /** Ends that the store was not told of, by caller. */
+  #untold = new Map<string, readonly string[]>();
+  #tellAt = Infinity;
+  readonly #recounts = new Map<string, Promise<number | undefined>>();
   readonly #healed = new LRUCache<string, true>({ max: 1000, ttl: HEAL_MS });
   readonly #flights = new Set<Promise<unknown>>();
 
@@ -81,7 +87,7 @@ export class Seats {
   /** These sessions are over, or never came to be. */
   leave(caller: string, ids: readonly string[]): void {
     const known = ids.filter((id) => this.#noted.delete(id));
-    if (known.length > 0) this.#fly(this.#parts.store.unseat(caller, known));
+    if (known.length > 0) this.#unseat(caller, known);
   }
 
   /** These sessions go on elsewhere, and are noted there. */
@@ -89,13 +95,24 @@ export class Seats {
     for (const id of ids) this.#noted.delete(id);
   }
 
-  /** Notes again what would be forgotten soon. Never rejects. */
+  /** Notes again what would be forgotten soon, and tells the store of ends that it was not told of. Never rejects. */
   beat(now: number): void {
+    if (now >= this.#tellAt) {
+      const untold = this.#untold;
+      this.#untold = new Map();
+      this.#tellAt = Infinity;
+      for (const [caller, ids] of untold) this.#unseat(caller, ids);
+    }
     for (const [id, noted] of this.#noted) {
       if (now - noted.at < RENEW_MS) continue;
       noted.at = now;
       this.#seat(noted.caller, id);
     }
+  }
+
+  /** The store may have lost what it had: all is noted again at the next beat. */
+  renew(): void {
+    for (const noted of this.#noted.values()) noted.at = -Infinity;
   }
 
   /** Resolves when nothing is under way to the store. */
@@ -112,9 +129,23 @@ export class Seats {
 
   /** How many sessions a caller has once those are forgotten that are gone: of dead instances, and of this one. */
   async #recount(caller: string, count: number): Promise<number> {
-    const { store, index, instanceId } = this.#parts;
+    const running = this.#recounts.get(caller);
+    if (running !== undefined) {
+      await running;
+      return this.#parts.store.seatsOf(caller).then(
+        ({ size }) => size,
+        () => count,
+      );
+    }
     if (this.#healed.has(caller)) return count;
     this.#healed.set(caller, true);
+    const recount = this.#heal(caller).finally(() => this.#recounts.delete(caller));
+    this.#recounts.set(caller, recount);
+    return (await recount) ?? count;
+  }
+
+  async #heal(caller: string): Promise<number | undefined> {
+    const { store, index, instanceId } = this.#parts;
     try {
       const seats = await store.seatsOf(caller);
       const others = [...new Set(seats.values())]
@@ -128,13 +159,23 @@ export class Seats {
       if (gone.length > 0) await store.unseat(caller, gone);
       return seats.size - gone.length;
     } catch {
-      return count;
+      return undefined;
     }
   }
 
   #seat(caller: string, id: string): void {
     const { store, instanceId } = this.#parts;
     this.#fly(store.seat(caller, id, instanceId, INDEX_SECONDS).catch(() => this.#postpone(id)));
+  }
+
+  /** What could not be told is told again: a seat that nobody holds would keep the caller out. */
+  #unseat(caller: string, ids: readonly string[]): void {
+    const untold = (): void => {
+      const all = [...(this.#untold.get(caller) ?? []), ...ids].slice(-MAX_UNTOLD);
+      if (this.#untold.size < MAX_UNTOLD || this.#untold.has(caller)) this.#untold.set(caller, all);
+      this.#tellAt = Math.min(this.#tellAt, this.#parts.now() + RETRY_MS);
+    };
+    this.#fly(this.#parts.store.unseat(caller, ids).catch(untold));
   }
 
   #postpone(id: string): undefined {

@@ -40,6 +40,19 @@ export class SessionNews {
     this.#events.emit({ type: "session_adopted", session: id, caller, key, where, address });
   }
 
+  /** It turned out to be another session's client. */
+  merged({ id, caller, key, server }: Session): void {
+    this.#events.emit({
+      type: "session_closed",
+      session: id,
+      caller,
+      key,
+      server,
+      end: "merged",
+      seconds: 0,
+    });
+  }
+
   /** @param seconds how long it was open here. */
   ended({ id, caller, key, server }: Session, end: SessionEnd, seconds: number): void {
     if (end === "released") this.#events.emit({ type: "session_handed_over", session: id, caller, key });

@@ -82,8 +82,8 @@ export class Session {
     return this.#parts.epoch;
   }
 
-  get hasStream(): boolean {
-    return this.#streams.own !== undefined;
+  get stream(): ClientStream | undefined {
+    return this.#streams.own;
   }
 
   /** Since when it has had no stream; undefined while it has one. */
@@ -128,7 +128,6 @@ export class Session {
     return this.#exchange.isIntroduced && this.#parts.limits.orphanMs > 0;
   }
 
-  /** What a fresh link must be told. */
   get told(): Told {
     return this.#exchange.told;
   }
@@ -148,7 +147,8 @@ export class Session {
    * the sequence number of the last message that the client has, when it says so.
    */
   attach(stream: ClientStream, after?: number): void {
-    this.#hasReturned = this.#streams.own !== undefined || this.#orphanedAt !== undefined;
+    const isFirst = this.#isStreamable && this.#streams.ownSince === this.openedAt;
+    this.#hasReturned = !isFirst && (this.stream !== undefined || this.#orphanedAt !== undefined);
     this.#orphanedAt = undefined;
     if (this.#hasReturned) this.#parts.onAdopted(this, stream.endsUnheard);
     this.#streams.attach(stream, after, this.#heardAt);

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { GatewayError } from "../errors.ts";
 import type { SessionRecord } from "../session-store/session-store.ts";
 import type { Visitor } from "./fingerprint.ts";
+import { closeAll } from "./close-sessions.ts";
 import { handOverAll, untilQuiet } from "./hand-over.ts";
 import { InstanceLease } from "./instance-lease.ts";
 import { Journals } from "./journal.ts";
@@ -42,8 +43,9 @@ export class Sessions {
     this.traces = new Traces({ ...parts, now: this.#now });
     this.#news = new SessionNews(parts);
     this.#seats = new Seats({ ...parts, index: this.index, now: this.#now });
-    this.lease = new InstanceLease(parts.store, parts.instanceId, parts.log, () => {
-      this.#records.verify().catch(() => undefined);
+    this.lease = new InstanceLease(parts.store, parts.instanceId, parts.log, {
+      onLook: () => this.#records.look(),
+      onLost: () => void this.reassert(),
     });
     this.#journals = new Journals(parts);
     this.#records = new Records({
@@ -70,9 +72,9 @@ export class Sessions {
     return this.#isDraining;
   }
 
-  /** Whether what this instance leaves can be taken up by another. */
+  /** Whether another instance can take up what this one leaves, while it goes down. */
   get handsOver(): boolean {
-    return this.#parts.store.kind !== "memory";
+    return /^(redis|upstash)$/.test(this.#parts.store.kind);
   }
 
   /** The open session with this id, if it is here. */
@@ -101,7 +103,10 @@ export class Sessions {
       // Meanwhile the key may have been revoked, and what it had opened closed.
       if (visitor.key !== undefined && !this.#parts.mayUse(visitor.key))
         throw new GatewayError("api_key_invalid");
-      return this.open(visitor, { ...options, id });
+      const session = this.open(visitor, { ...options, id });
+      // Its client may speak to another instance next, which must find it.
+      if (this.handsOver) await this.#records.settled(id);
+      return session;
     } catch (error) {
       if (id !== undefined) this.#seats.leave(caller, [id]);
       if (error instanceof GatewayError) this.#news.refused(visitor, error.reason);
@@ -145,18 +150,7 @@ export class Sessions {
   /** Ends the sessions with servers that are configured otherwise now, or not any more. */
   closeServers(names: readonly string[]): void {
     this.#repeatables.forget(names);
-    this.closeAll("server_changed", ({ server }) => names.includes(server));
-  }
-
-  /** Ends the sessions whose keys open nothing any more. */
-  closeKeys(): void {
-    const { mayUse } = this.#parts;
-    this.closeAll("key_revoked", ({ key }) => key !== undefined && !mayUse(key));
-  }
-
-  /** Ends these sessions, for their clients to come again. */
-  closeAll(end: SessionEnd, isMeant: (session: Session) => boolean): void {
-    for (const session of this.index) if (isMeant(session)) session.close(end, this.#parts.retryMs());
+    closeAll(this.index, "server_changed", ({ server }) => names.includes(server), this.#parts.retryMs);
   }
 
   /** Its client came back with another key of the same caller: it ends with that one from now on. */
@@ -167,9 +161,9 @@ export class Sessions {
   }
 
   /** The store may have lost what it had: writes it again. Never rejects. */
-  async reassert(): Promise<void> {
-    await this.lease.rewrite(this.#now());
-    await this.#records.verify().catch(() => undefined);
+  reassert(): Promise<void> {
+    for (const part of [this.#seats, this.traces]) part.renew();
+    return this.lease.rewrite(this.#now()).then(() => this.#records.reassert());
   }
 
   /**
@@ -180,6 +174,9 @@ export class Sessions {
     const stream = fresh.retire();
     this.index.remove(fresh);
     this.index.alias(into, fresh.id);
+    this.showKey(into, fresh.key);
+    this.#seats.leave(fresh.caller, [fresh.id]);
+    this.#news.merged(fresh);
     // Whoever claims it by this id must be able to introduce the client as well.
     this.#records.update(fresh.id, into.told);
     if (stream !== undefined) into.attach(stream);
@@ -228,7 +225,8 @@ export class Sessions {
     this.#isDraining = true;
     const { store, limits, log } = this.#parts;
     const parts = { store, records: this.#records, journals: this.#journals, index: this.index, log, signal };
-    if (this.handsOver) await handOverAll({ ...parts, ttlMs: limits.orphanMs });
+    // What is in a file the next process takes up.
+    if (store.kind !== "memory") await handOverAll({ ...parts, ttlMs: limits.orphanMs });
     await untilQuiet(this, signal);
   }
 

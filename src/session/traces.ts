@@ -7,6 +7,8 @@ import type { Session } from "./session.ts";
 /** How long the store remembers a client, and after how long a session that is still open is noted again. */
 const TRACE_SECONDS = 24 * 3600;
 const RENEW_MS = 12 * 3600 * 1000;
+/** What the store could not be told is told again after this. */
+const RETRY_MS = 5000;
 
 export interface TracesParts {
   store: SessionStore;
@@ -39,7 +41,7 @@ export class Traces {
     this.#last.set(mark, { initialize });
     if (this.#noted.get(session.id)?.initialize === initialize) return;
     this.#noted.set(session.id, { initialize, at: this.#parts.now() });
-    this.#fly(this.#parts.store.enlist(mark, session.id, initialize, TRACE_SECONDS));
+    this.#enlist(mark, session.id, initialize);
   }
 
   /** The session is over. */
@@ -54,16 +56,28 @@ export class Traces {
       noted.at = now;
       const session = index.find(id);
       if (session === undefined) this.#noted.delete(id);
-      else
-        this.#fly(
-          this.#parts.store.enlist(index.fingerprintOf(session), id, noted.initialize, TRACE_SECONDS),
-        );
+      else this.#enlist(index.fingerprintOf(session), id, noted.initialize);
     }
+  }
+
+  /** The store may have lost what it had: all is noted again at the next beat. */
+  renew(): void {
+    for (const noted of this.#noted.values()) noted.at = -Infinity;
   }
 
   /** Resolves when nothing is under way to the store. */
   async flush(): Promise<void> {
     await Promise.all(this.#flights);
+  }
+
+  #enlist(mark: string, id: string, initialize: unknown): void {
+    const { store, now } = this.#parts;
+    this.#fly(
+      store.enlist(mark, id, initialize, TRACE_SECONDS).catch(() => {
+        const noted = this.#noted.get(id);
+        if (noted !== undefined) noted.at = now() - RENEW_MS + RETRY_MS;
+      }),
+    );
   }
 
   #fly(work: Promise<void>): void {

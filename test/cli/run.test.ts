@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { COMMANDS, HELP_COMMANDS } from "../../src/cli/run.ts";
+import { COMMANDS, HELP_COMMANDS } from "../../src/cli/command-names.ts";
 import { ConfigError, GatewayError } from "../../src/errors.ts";
 import { anArchive } from "./an-archive.ts";
 import { aSession, aTerminal, CANARY } from "./a-terminal.ts";

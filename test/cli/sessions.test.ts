@@ -241,7 +241,7 @@ describe("sessions close", () => {
     expect(store.held.has(foreign.key)).toBe(true);
     expect(decodeRecord(store.held.get(foreign.key)?.value, foreign.key.slice(8))?.ending).toBeUndefined();
     expect(terminal.events).toEqual([
-      { type: "operator_action", action: "sessions close", target: "caller ada", outcome: "done" },
+      { type: "operator_action", action: "sessions_close", target: "caller ada", outcome: "done" },
     ]);
   });
 

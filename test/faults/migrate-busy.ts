@@ -19,7 +19,7 @@ const CALLS_PER_LEVEL = 8;
 const calls = new WeakMap<WatchedClient, number>();
 
 /** Calls `echo` of the built-in server so that its answer is what `call` looks for: the nonce that is counted there. */
-export async function callEcho(client: WatchedClient, timeoutMs: number): Promise<Outcome> {
+async function callEcho(client: WatchedClient, timeoutMs: number): Promise<Outcome> {
   const number = (calls.get(client) ?? 0) + 1;
   calls.set(client, number);
   return client.call(
@@ -92,7 +92,7 @@ export interface Coming {
 
 const LANES = 4;
 /** What lies between an answer and a client's next request, as across a network. */
-const ROUND_TRIP_MS = Number(process.env["ROUND_TRIP_MS"] ?? 100);
+const ROUND_TRIP_MS = 100;
 
 async function open(baseUrl: string): Promise<string> {
   const answer = await sendTo(baseUrl, { body: initialize() });

@@ -20,7 +20,7 @@ export interface Quiet {
   readonly clients: QuietClient[];
   /** Streams that came back. */
   readonly returns: () => number;
-  /** Those that came back to another session, or not at all. */
+  /** Those that did not. */
   readonly lost: () => readonly string[];
   /** Resolves when none is on its way back. */
   settled(): Promise<void>;
@@ -82,7 +82,6 @@ export async function openQuiet(
         }
         [stream, at] = [found, next.port];
         returns += 1;
-        if (found.sessionId !== sessionId) lost.push(`${name} came back to another session`);
         return watch();
       }
       if (!isOver) lost.push(`${name} did not come back`);

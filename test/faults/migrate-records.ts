@@ -34,6 +34,24 @@ export function behindOf(
   });
 }
 
+/** Those of these clients, by the id of their session, that have it no more, or another one beside it. */
+export function astray(
+  wanted: ReadonlyMap<string, string>,
+  records: ReadonlyMap<string, SessionRecord>,
+): string[] {
+  const found = new Map<string, string[]>();
+  for (const { id, client, initialize } of records.values()) {
+    const { clientInfo } = (initialize ?? {}) as { clientInfo?: { name?: string } };
+    const name = client.clientId ?? clientInfo?.name ?? "";
+    // A returning client is shown an address that has no session of its own.
+    if (initialize !== undefined) found.set(name, [...(found.get(name) ?? []), id]);
+  }
+  return [...wanted].flatMap(([name, id]) => {
+    const ids = found.get(name) ?? [];
+    return ids.length === 1 && ids[0] === id ? [] : [`${name}: ${ids.join(", ")} in place of ${id}`];
+  });
+}
+
 /** Of these sessions, which are over, those that are still there. */
 export const ghostsOf = async (db: Redis, over: ReadonlySet<string>): Promise<string[]> =>
   [...(await recordsOf(db)).keys()].filter((id) => over.has(id));

@@ -96,6 +96,7 @@ describe("without a key", () => {
         latencyMs: expect.any(Number),
         breaker: "closed",
         leaseAgeSeconds: expect.any(Number),
+        leaseOverdue: false,
       },
       { name: "mcp-sse-gateway", sse: "/mcp/sse", streamable: "/mcp", health: "/health" },
     ]);

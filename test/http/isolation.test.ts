@@ -165,6 +165,7 @@ async function slowDoor(thinPath: boolean) {
       claims,
       relay: { current: undefined },
     } as unknown as ElsewhereParts),
+    mayUse: () => true,
     tokens: new PostTokens(keys),
     authenticator: new Authenticator(keys),
     events: NO_EVENTS,

@@ -24,6 +24,7 @@ async function postsTo({ upstream, sessions, reception, elsewhere, carrier }: In
   const route = createPostMessage({
     ...{ sessions, reception, elsewhere, carrier, modern },
     servers: onlyServer(upstream),
+    mayUse: () => true,
     tokens: new PostTokens(keys),
     authenticator: new Authenticator(keys),
     events: NO_EVENTS,

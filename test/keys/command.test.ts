@@ -263,7 +263,7 @@ describe("keys", () => {
     for (const line of ["list", `revoke ${key}`, "revoke --caller ci", `revoke ${id}`, "rotate --caller ci"])
       await keys(line);
     const by = (action: string, target: unknown, outcome: string) => ({
-      ...{ type: "operator_action", action: `keys ${action}`, target, outcome },
+      ...{ type: "operator_action", action: `keys_${action}`, target, outcome },
     });
     expect(told).toEqual([
       by("create", "ci", "done"),

@@ -207,6 +207,30 @@ describe("reads", () => {
     expect(stage.other.calls).not.toContain("get");
   });
 
+  test("say of what neither can know that they cannot, and not that it is not there", async () => {
+    const stage = new Stage();
+    const store = stage.open();
+    const record = aRecord();
+    await store.create(record, TTL);
+    await eventually(() => expect(store.mirrorState().queued).toBe(0));
+    stage.one.trouble = away;
+    // The mirror may lag behind.
+    await expect(store.get(randomUUID())).rejects.toMatchObject({ reason: "store_unavailable" });
+    await expect(store.getLease("i-late")).rejects.toMatchObject({ reason: "store_unavailable" });
+    expect(await store.get(record.id)).toEqual(record);
+    stage.one.empty();
+    stage.one.trouble = () => undefined;
+    stage.time += 5000;
+    await store.ready();
+    await store.putLease(aLease(), TTL);
+    await expect(store.get(record.id)).rejects.toMatchObject({ reason: "store_unavailable" });
+    await eventually(async () => {
+      await stage.pass(1, store);
+      expect(await store.get(record.id)).toEqual(record);
+    });
+    expect(await store.get(randomUUID())).toBeUndefined();
+  });
+
   test("reject as the primary does while both are down", async () => {
     const stage = new Stage();
     const store = stage.open();

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { GatewayEvent } from "../../src/events.ts";
 import type { SessionRecord } from "../../src/session-store/session-store.ts";
+import { closeKeys } from "../../src/session/close-sessions.ts";
 import { createCluster } from "./instances.ts";
 import { LIMITS, settled } from "./scripted.ts";
 
@@ -64,7 +65,11 @@ describe("a session whose key is revoked", () => {
     const mine = one.sessions.open({ ...visitor, key: "k_1" });
     const other = one.sessions.open({ ...visitor, key: "k_2" });
     revoked.add("k_1");
-    one.sessions.closeKeys();
+    closeKeys(
+      one.sessions.index,
+      (key) => !revoked.has(key),
+      () => 1,
+    );
     expect([mine.isOpen, other.isOpen]).toEqual([false, true]);
     expect(ends()).toEqual(["key_revoked"]);
   });

@@ -69,7 +69,7 @@ export function createCluster() {
     const common = { instanceId, sessions, store, whereabouts, claims, relay, log: silent, now, retryMs };
     const reception = new Reception(common);
     const carrier = new Carrier({ ...common, heartbeatMs: 30_000 });
-    const elsewhere = new Elsewhere({ ...common, carrier, reception, startMs: 60_000 });
+    const elsewhere = new Elsewhere({ ...common, events: NO_EVENTS, carrier, reception, startMs: 60_000 });
     const summons = new Summons({ ...common, carrier, reception });
     if (isRelayOn) {
       relay.current = network.relayOf(instanceId, (from, message) => summons.receive(from, message));

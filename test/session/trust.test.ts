@@ -9,7 +9,10 @@ import { settled, silent } from "./scripted.ts";
 async function open() {
   const clock = { now: 0 };
   const look = { count: 0, gate: Promise.resolve() };
-  const lease = new InstanceLease(createMemorySessionStore(), "i-1", silent, () => undefined);
+  const lease = new InstanceLease(createMemorySessionStore(), "i-1", silent, {
+    onLook: () => undefined,
+    onLost: () => undefined,
+  });
   const records = {
     verify: () => {
       look.count += 1;
