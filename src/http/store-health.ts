@@ -77,7 +77,7 @@ export function createStoreHealth(read: () => Promise<StoreHealth>): Route {
   return async (_req, res) => {
     const health = await read();
     const status = statusOf(health);
-    const { store, reachable, latencyMs, breaker, leaseAgeSeconds, fallback, mirror } = health;
+    const { store, reachable, latencyMs, breaker, leaseAgeSeconds, leaseOverdue, fallback, mirror } = health;
     const body = {
       status,
       store,
@@ -85,6 +85,7 @@ export function createStoreHealth(read: () => Promise<StoreHealth>): Route {
       latencyMs: rounded(latencyMs),
       breaker,
       leaseAgeSeconds: rounded(leaseAgeSeconds),
+      leaseOverdue,
       fallback: fallback && { ...fallback, seconds: rounded(fallback.seconds) },
       mirror: mirror && { ...mirror, lagSeconds: rounded(mirror.lagSeconds) },
     };

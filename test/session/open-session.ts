@@ -8,7 +8,7 @@ import { Session } from "../../src/session/session.ts";
 import { LIMITS, offers, scriptedUpstream, ScriptedStream, silent, type ScriptedLink } from "./scripted.ts";
 
 export interface OpenSessionOptions extends Partial<
-  Pick<SessionParts, "told" | "journal" | "epoch" | "transport">
+  Pick<SessionParts, "told" | "journal" | "epoch" | "transport" | "calls">
 > {
   limits?: Partial<SessionLimits>;
   /** Links open when this resolves. */

@@ -53,3 +53,22 @@ it("a client that came while the store was away is known in it seconds after, no
   expect((await store.trace(mark))?.sessions).toEqual([session.id]);
   expect((await store.seatsOf(session.caller)).size).toBe(1);
 });
+
+it("a store that went back in time ends no session that lives: what it has of an earlier owner is written over", async () => {
+  const { store, start, clock } = createCluster();
+  const first = await start("i-1");
+  const { session } = await first.connect();
+  await settled();
+  const old = await store.get(session.id);
+  await first.crash();
+  const second = await start("i-2");
+  const claimed = await second.claims.claim(old as NonNullable<typeof old>);
+  const now = await store.get(session.id);
+  await store.remove([session.id]);
+  await store.create(old as NonNullable<typeof old>, 60);
+  clock.now += 31_000;
+  await second.sessions.reassert();
+  await settled();
+  expect(claimed?.isOpen).toBe(true);
+  expect(await store.get(session.id)).toMatchObject({ owner: "i-2", epoch: now?.epoch });
+});

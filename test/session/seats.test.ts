@@ -134,6 +134,32 @@ describe("the sessions of a caller on all instances", () => {
     expect((await memory.seatsOf("alice")).size).toBe(2);
   });
 
+  it("leave no seat behind when they end while the store is away", async () => {
+    const { start, state, clock, memory } = cluster(2);
+    const [one, other] = [await start("i-1"), await start("i-2")];
+    const mine = await Promise.all([one.admit(ALICE), one.admit(ALICE)]);
+    state.isAway = true;
+    for (const session of mine) session.close("client_gone");
+    await settled();
+    state.isAway = false;
+    clock.now += 6000;
+    await one.beat();
+    await settled();
+    expect((await memory.seatsOf("alice")).size).toBe(0);
+    await expect(other.admit(ALICE)).resolves.toBeDefined();
+  });
+
+  it("have one seat when two turn out to be one client's", async () => {
+    const { start, memory } = cluster(5);
+    const one = await start("i-1");
+    const [old, fresh] = [await one.admit(ALICE), await one.admit({ ...ALICE, key: "k_2" })];
+    fresh.attach(new ScriptedStream());
+    one.merge(fresh, old);
+    await settled();
+    expect([...(await memory.seatsOf("alice")).keys()]).toEqual([old.id]);
+    expect(old.key, "it ends with the key that was shown last").toBe("k_2");
+  });
+
   it("may be twice as many of clients that come back", async () => {
     const { start } = cluster(1);
     const [one, other] = [await start("i-1"), await start("i-2")];
