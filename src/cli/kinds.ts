@@ -1,4 +1,5 @@
 import type { Entry } from "../session-store/archive.ts";
+import { isSameHash } from "../session-store/mirror-compare.ts";
 
 /** Kinds of keys that are moved. Leases are not: each instance writes its own anew. */
 export const KINDS = ["session:", "client:", "journal:", "caller:"] as const;
@@ -34,8 +35,5 @@ export function sizeOf({ key, value }: Entry): number {
 /** Whether two entries hold the same. Their expiries are not compared. */
 export function holdSame(one: Entry, other: Entry): boolean {
   if (typeof one.value === "string" || typeof other.value === "string") return one.value === other.value;
-  const { value } = other;
-  if (one.value.size !== value.size) return false;
-  for (const [field, content] of one.value) if (value.get(field)?.equals(content) !== true) return false;
-  return true;
+  return isSameHash(one.key, one.value, other.value);
 }

@@ -19,7 +19,8 @@ export function newerOf(one: Entry, other: Entry): Entry {
   return mine !== undefined && theirs !== undefined && compareVersions(theirs, mine) > 0 ? other : one;
 }
 
-function isSameHash(
+/** Whether two copies of a hash hold the same, but for times that each store notes for itself. */
+export function isSameHash(
   key: string,
   one: ReadonlyMap<string, Buffer>,
   other: ReadonlyMap<string, Buffer>,
