@@ -11,8 +11,7 @@ import type { Log } from "./log.ts";
 import { openArchive } from "./open-store.ts";
 import { labelOf, readStoreUrl } from "./session-store/store-url.ts";
 import { switchOver } from "./session-store/switch.ts";
-
-export { runCommand };
+import { KEY_PREFIX, KEY_PREFIX_WORDS } from "./settings.ts";
 
 export interface CommandsPlace {
   stdout: CliParts["stdout"];
@@ -28,8 +27,13 @@ export interface CommandsPlace {
 const BATCH_DEADLINE_MS = 10_000;
 const AUDIT_BYTES = 64 * 1024 * 1024;
 
+/** Runs one command of an operator, and records what it did. Answers the exit code; never throws. */
+export function runOperatorCommand(args: string[], place: CommandsPlace): Promise<number> {
+  return withAudit(place, (events) => runCommand(args, commandParts(place, events)));
+}
+
 /** What operators' commands work with, from the process's own environment. */
-export function commandParts(place: CommandsPlace, events: Events): CliParts {
+function commandParts(place: CommandsPlace, events: Events): CliParts {
   const { stdout, stderr, env, log } = place;
   return {
     ...place,
@@ -50,7 +54,7 @@ export function commandParts(place: CommandsPlace, events: Events): CliParts {
  * Lends `work` a place to tell of an operator's actions. They are recorded beside the gateway's own audit file, which the
  * gateway holds, once the work is done; with no audit file they are not.
  */
-export async function withAudit<T>(
+async function withAudit<T>(
   { env, log, stderr }: CommandsPlace,
   work: (events: Events) => Promise<T>,
 ): Promise<T> {
@@ -88,8 +92,8 @@ function readStore(env: NodeJS.ProcessEnv, url: string | undefined, flag: string
 
 /** The gateway's own rule: what is written without a prefix, or under a pattern, no gateway finds. */
 function checkedPrefix(prefix: string): string {
-  if (/^[\w:.{}-]{1,64}$/.test(prefix)) return prefix;
-  throw new ConfigError(["The prefix must be 1 to 64 letters, digits, or any of _ : . - { }"]);
+  if (KEY_PREFIX.test(prefix)) return prefix;
+  throw new ConfigError([`The prefix ${KEY_PREFIX_WORDS}`]);
 }
 
 const prefixOf = (env: NodeJS.ProcessEnv): string => env["REDIS_KEY_PREFIX"] ?? env["REDIS_PREFIX"] ?? "mcp:";

@@ -11,6 +11,7 @@ import { scopeProblem } from "./key-scopes.ts";
 import type { KeysFile } from "./keys/keys-file.ts";
 import { createLog, type Log } from "./log.ts";
 import type { ServerConfig } from "./server-config.ts";
+import type { RereadFile } from "./watch-file.ts";
 import { watchKeys } from "./watch-keys.ts";
 import { watchServersFile } from "./watch-servers.ts";
 
@@ -49,7 +50,7 @@ function obeySignals(close: () => Promise<void>, config: Config, log: Log): void
 /** What an operator can change while the gateway runs: each file when it changes, and all of them on SIGHUP. */
 function watchFiles(config: Config, gateway: Gateway, log: Log): { close(): void } {
   const { serversFile, serverDefaults: defaults, keysFile } = config;
-  const files: { readAgain(): Promise<void>; close(): void }[] = [];
+  const files: RereadFile[] = [];
   if (serversFile !== undefined) {
     const apply = (servers: ServerConfig[]) => gateway.reload(servers);
     files.push(watchServersFile({ path: serversFile, env: process.env, defaults, apply, log }));
@@ -72,7 +73,7 @@ function watchFiles(config: Config, gateway: Gateway, log: Log): { close(): void
 /** Runs an operator's command in place of the gateway. Answers the exit code. */
 async function runOperator(args: string[]): Promise<number> {
   // A gateway that serves needs none of it.
-  const { commandParts, runCommand, withAudit } = await import("./commands.ts");
+  const { runOperatorCommand } = await import("./commands.ts");
   const interrupted = new AbortController();
   // The first Ctrl-C lets the command finish what it has in hand; the second ends it.
   process.once("SIGINT", () => interrupted.abort());
@@ -81,8 +82,7 @@ async function runOperator(args: string[]): Promise<number> {
   const { signal } = interrupted;
   // Standard output is the command's own.
   const log = createLog(env["LOG_LEVEL"] === "debug" ? "debug" : "error", stderr);
-  const place = { env, stdout, stderr, signal, log, version };
-  return withAudit(place, (events) => runCommand(args, commandParts(place, events)));
+  return runOperatorCommand(args, { env, stdout, stderr, signal, log, version });
 }
 
 function readEnvFile(): void {

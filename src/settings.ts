@@ -44,6 +44,10 @@ const url = (...schemes: string[]) =>
     `must be a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
   );
 
+/** What keys of a store may begin with: no pattern, and never nothing. */
+export const KEY_PREFIX = /^[\w:.{}-]{1,64}$/;
+export const KEY_PREFIX_WORDS = "must be 1 to 64 letters, digits, or any of _ : . - { }";
+
 const redisUrl = z.string().superRefine((text, context) => {
   try {
     readRedisUrl(text);
@@ -220,10 +224,7 @@ export const SETTINGS = {
       "redis-ca.pem",
     ),
     REDIS_KEY_PREFIX: setting(
-      orElse(
-        z.string().regex(/^[\w:.{}-]{1,64}$/, "must be 1 to 64 letters, digits, or any of _ : . - { }"),
-        "mcp:",
-      ),
+      orElse(z.string().regex(KEY_PREFIX, KEY_PREFIX_WORDS), "mcp:"),
       "What every key begins with.",
     ),
     STORE_TIMEOUT_MS: setting(

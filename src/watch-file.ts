@@ -47,6 +47,42 @@ export function watchFile(path: string, onChange: () => void, log: Log, lookMs =
   return { close };
 }
 
+/** A file that is read again when it changes. */
+export interface RereadFile {
+  /** Reads it now. Never rejects. */
+  readAgain(): Promise<void>;
+  /** Nothing is read any more. Safe to call twice. */
+  close(): void;
+}
+
+/** Calls `read`, which never rejects, when the file changes: once at a time, and once more after it for what comes meanwhile. */
+export function rereadFile(path: string, read: () => Promise<void>, log: Log): RereadFile {
+  let isClosed = false;
+  let isAsked = false;
+  let running: Promise<void> | undefined;
+
+  async function readWhileAsked(): Promise<void> {
+    while (isAsked && !isClosed) {
+      isAsked = false;
+      await read();
+    }
+    running = undefined;
+  }
+  function readAgain(): Promise<void> {
+    isAsked = true;
+    running ??= readWhileAsked();
+    return running;
+  }
+  const watcher = watchFile(path, () => void readAgain(), log);
+  return {
+    readAgain,
+    close() {
+      isClosed = true;
+      watcher.close();
+    },
+  };
+}
+
 /** Undefined while there is nothing to read. */
 function digestOf(path: string): string | undefined {
   try {

@@ -3,7 +3,7 @@ import type { KeyChange } from "./keys/key-ring.ts";
 import type { ScopeProblem } from "./keys/key-entries.ts";
 import { loadKeysFile, type KeysFile } from "./keys/keys-file.ts";
 import type { Log } from "./log.ts";
-import { watchFile } from "./watch-file.ts";
+import { rereadFile, type RereadFile } from "./watch-file.ts";
 
 export interface WatchKeysOptions {
   /** The keys file. */
@@ -14,19 +14,8 @@ export interface WatchKeysOptions {
   log: Log;
 }
 
-export interface WatchedKeys {
-  /** Reads the file now. Never rejects. */
-  readAgain(): Promise<void>;
-  /** Nothing is read or applied any more. Safe to call twice. */
-  close(): void;
-}
-
 /** Reads the keys file again when it changes. One that cannot be used is told, and the keys stay as they were. */
-export function watchKeys({ path, apply, scopeProblem, log }: WatchKeysOptions): WatchedKeys {
-  let isClosed = false;
-  let isAsked = false;
-  let running: Promise<void> | undefined;
-
+export function watchKeys({ path, apply, scopeProblem, log }: WatchKeysOptions): RereadFile {
   async function read(): Promise<void> {
     try {
       const file = loadKeysFile(path, scopeProblem);
@@ -43,25 +32,5 @@ export function watchKeys({ path, apply, scopeProblem, log }: WatchKeysOptions):
       log.error("The keys file cannot be used: the keys stay as they were");
     }
   }
-  async function readWhileAsked(): Promise<void> {
-    while (isAsked && !isClosed) {
-      isAsked = false;
-      await read();
-    }
-    running = undefined;
-  }
-  /** One at a time; what is asked for meanwhile is one more time after it. */
-  function readAgain(): Promise<void> {
-    isAsked = true;
-    running ??= readWhileAsked();
-    return running;
-  }
-  const watcher = watchFile(path, () => void readAgain(), log);
-  return {
-    readAgain,
-    close() {
-      isClosed = true;
-      watcher.close();
-    },
-  };
+  return rereadFile(path, read, log);
 }

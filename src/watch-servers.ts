@@ -1,7 +1,7 @@
 import type { Log } from "./log.ts";
 import type { ServerConfig, ServerDefaults } from "./server-config.ts";
 import { loadServersFile } from "./servers-file.ts";
-import { watchFile } from "./watch-file.ts";
+import { rereadFile, type RereadFile } from "./watch-file.ts";
 
 export interface WatchServersOptions {
   /** The servers file. */
@@ -13,19 +13,8 @@ export interface WatchServersOptions {
   log: Log;
 }
 
-export interface WatchedServers {
-  /** Reads the file now. Never rejects. */
-  readAgain(): Promise<void>;
-  /** Nothing is read or applied any more. Safe to call twice. */
-  close(): void;
-}
-
 /** Reads the servers file again when it changes. One that cannot be used is told, and everything stays as it was. */
-export function watchServersFile({ path, env, defaults, apply, log }: WatchServersOptions): WatchedServers {
-  let isClosed = false;
-  let isAsked = false;
-  let running: Promise<void> | undefined;
-
+export function watchServersFile({ path, env, defaults, apply, log }: WatchServersOptions): RereadFile {
   async function read(): Promise<void> {
     const { servers, problems, warnings } = loadServersFile(path, env, defaults);
     for (const warning of warnings) log.warn(warning);
@@ -40,25 +29,5 @@ export function watchServersFile({ path, env, defaults, apply, log }: WatchServe
       log.error({ err: error }, "The servers file could not be put into use");
     }
   }
-  async function readWhileAsked(): Promise<void> {
-    while (isAsked && !isClosed) {
-      isAsked = false;
-      await read();
-    }
-    running = undefined;
-  }
-  /** One at a time; what is asked for meanwhile is one more time after it. */
-  function readAgain(): Promise<void> {
-    isAsked = true;
-    running ??= readWhileAsked();
-    return running;
-  }
-  const watcher = watchFile(path, () => void readAgain(), log);
-  return {
-    readAgain,
-    close() {
-      isClosed = true;
-      watcher.close();
-    },
-  };
+  return rereadFile(path, read, log);
 }

@@ -7,7 +7,8 @@ import { ConfigError } from "../src/errors.ts";
 import { KeyRing } from "../src/keys/key-ring.ts";
 import { printKeysFile, readKeysFile, type KeysFile } from "../src/keys/keys-file.ts";
 import { createLog } from "../src/log.ts";
-import { watchKeys, type WatchedKeys } from "../src/watch-keys.ts";
+import type { RereadFile } from "../src/watch-file.ts";
+import { watchKeys } from "../src/watch-keys.ts";
 import { entry } from "./keys/entries.ts";
 
 const [one, two] = [entry(), entry()];
@@ -15,7 +16,7 @@ const textOf = (...keys: (typeof one)[]) => printKeysFile([{ name: "ci", keys }]
 const HELD = { timeout: 5000 };
 
 interface Watched {
-  file: WatchedKeys;
+  file: RereadFile;
   /** Ids of the keys that are in use. */
   held(): string[];
   logText(): string;

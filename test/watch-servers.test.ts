@@ -6,7 +6,8 @@ import { expect, it, onTestFinished } from "vitest";
 import { createLog } from "../src/log.ts";
 import { loadConfig } from "../src/config.ts";
 import type { ServerConfig } from "../src/server-config.ts";
-import { watchServersFile, type WatchedServers } from "../src/watch-servers.ts";
+import type { RereadFile } from "../src/watch-file.ts";
+import { watchServersFile } from "../src/watch-servers.ts";
 
 interface Changes {
   added: string[];
@@ -17,7 +18,7 @@ const NOTHING: Changes = { added: [], changed: [], removed: [] };
 
 /** Watches a servers file, gone with the test. */
 async function watched(apply: (servers: ServerConfig[]) => Promise<Changes>): Promise<{
-  file: WatchedServers;
+  file: RereadFile;
   write(text: string): Promise<void>;
   logText(): string;
 }> {

@@ -4,7 +4,7 @@ import { Readable } from "node:stream";
 import { encodeEntry, FORMAT, MAX_LINE_BYTES, VERSION, type Header, type Trailer } from "./backup-format.ts";
 import { EXIT, stopIfAsked, usage } from "./command-error.ts";
 import { packingOf } from "./compression.ts";
-import { noMore, readFlags, readWhole, readWord } from "./flags.ts";
+import { STORE_FLAGS, readBatch, noMore, readFlags, readWord } from "./flags.ts";
 import { KINDS, type Kind } from "./kinds.ts";
 import { findStore, withStore, type OpenStore } from "./open-store.ts";
 import { walk } from "./pages.ts";
@@ -88,9 +88,7 @@ export async function backup(args: string[], parts: CliParts): Promise<number> {
       out: { type: "string" },
       kinds: { type: "string" },
       store: { type: "string" },
-      prefix: { type: "string" },
-      batch: { type: "string" },
-      json: { type: "boolean" },
+      ...STORE_FLAGS,
     },
     HELP,
     parts,
@@ -99,7 +97,7 @@ export async function backup(args: string[], parts: CliParts): Promise<number> {
   const { out = "-", store: url, prefix, json = false } = read.values;
   noMore(read.positionals);
   const kinds = readWord(read.values.kinds, "--kinds", ["all", "sessions"]) === "all" ? KINDS : [KINDS[0]];
-  const batch = readWhole(read.values.batch, { flag: "--batch", min: 1, max: 1000, fallback: 500 });
+  const batch = readBatch(read.values.batch);
   const toStdout = out === "-";
   if (toStdout && json)
     throw usage("--json and the backup cannot both go to standard output: give --out FILE.");

@@ -39,6 +39,20 @@ function attempt<T>(read: () => T): T {
   }
 }
 
+/** Flags of every command that reads or writes a store by pages. */
+export const STORE_FLAGS = {
+  prefix: { type: "string" },
+  batch: { type: "string" },
+  json: { type: "boolean" },
+} as const;
+
+/** Those of a command over two stores. */
+export const PAIR_FLAGS = { from: { type: "string" }, to: { type: "string" }, ...STORE_FLAGS } as const;
+
+/** Entries a page. */
+export const readBatch = (text: string | undefined): number =>
+  readWhole(text, { flag: "--batch", min: 1, max: 1000, fallback: 500 });
+
 /** A whole number from `min` to `max`, or `fallback` when none is given. */
 export function readWhole(
   text: string | undefined,

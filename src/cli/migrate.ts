@@ -1,5 +1,5 @@
 import { CommandError, EXIT, usage } from "./command-error.ts";
-import { noMore, readFlags, readWhole, readWord } from "./flags.ts";
+import { PAIR_FLAGS, readBatch, noMore, readFlags, readWord } from "./flags.ts";
 import { copyStore } from "./copy-store.ts";
 import { readState, removeState, writeState, type MigrationCounts } from "./migration-file.ts";
 import { findStore, withStore, type OpenStore } from "./open-store.ts";
@@ -34,17 +34,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 store unavailable, 130 interrupte
 `;
 
 const OPTIONS = {
-  from: { type: "string" },
-  to: { type: "string" },
   existing: { type: "string" },
   "delete-after": { type: "boolean" },
   "dry-run": { type: "boolean" },
   live: { type: "boolean" },
   abandon: { type: "boolean" },
   resume: { type: "string" },
-  prefix: { type: "string" },
-  batch: { type: "string" },
-  json: { type: "boolean" },
+  ...PAIR_FLAGS,
 } as const;
 
 interface Settings {
@@ -121,7 +117,7 @@ export async function migrate(args: string[], parts: CliParts): Promise<number> 
   if ((live || abandon) && (copies || live === abandon))
     throw usage("--live or --abandon goes with none of --delete-after, --dry-run, --existing and --resume.");
   const existing = readWord(read.values.existing, "--existing", ["skip", "newer"]);
-  const batch = readWhole(read.values.batch, { flag: "--batch", min: 1, max: 1000, fallback: 500 });
+  const batch = readBatch(read.values.batch);
   const source = findStore(parts, fromUrl, "--from");
   const destination = findStore(parts, toUrl, "--to");
   if (source.label === destination.label) throw usage("--from and --to are the same store.");

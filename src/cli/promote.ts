@@ -1,7 +1,7 @@
 import { CommandError, EXIT, stopIfAsked, usage } from "./command-error.ts";
 import { comparisonWords } from "./compare.ts";
 import { copyStore } from "./copy-store.ts";
-import { noMore, readFlags, readWhole } from "./flags.ts";
+import { PAIR_FLAGS, readBatch, noMore, readFlags } from "./flags.ts";
 import { findStore, openStore, withStore, type OpenStore } from "./open-store.ts";
 import { walk } from "./pages.ts";
 import type { CliParts, NamedStore } from "./parts.ts";
@@ -130,23 +130,12 @@ async function withoutPrimary(
 
 /** `promote`: fills a mirror from its primary as far as that can be reached, and says what to set. */
 export async function promote(args: string[], parts: CliParts): Promise<number> {
-  const read = readFlags(
-    args,
-    {
-      from: { type: "string" },
-      to: { type: "string" },
-      prefix: { type: "string" },
-      batch: { type: "string" },
-      json: { type: "boolean" },
-    },
-    HELP,
-    parts,
-  );
+  const read = readFlags(args, PAIR_FLAGS, HELP, parts);
   if (!read) return EXIT.done;
   const { from: fromUrl, to: toUrl, prefix, json = false } = read.values;
   noMore(read.positionals);
   if (toUrl === undefined) throw usage("Say which store the mirror is: --to URL.");
-  const batch = readWhole(read.values.batch, { flag: "--batch", min: 1, max: 1000, fallback: 500 });
+  const batch = readBatch(read.values.batch);
   const primary = findStore(parts, fromUrl, "--from");
   const mirror = findStore(parts, toUrl, "--to");
   if (primary.label === mirror.label) throw usage("--from and --to are the same store.");

@@ -1,7 +1,7 @@
 import type { Entry } from "../session-store/archive.ts";
 import { openBackup, type BackupFile } from "./backup-reader.ts";
 import { CommandError, EXIT, stopIfAsked, usage } from "./command-error.ts";
-import { noMore, readFlags, readWhole, readWord } from "./flags.ts";
+import { STORE_FLAGS, readBatch, noMore, readFlags, readWord } from "./flags.ts";
 import { findStore, withStore, type OpenStore } from "./open-store.ts";
 import type { CliParts } from "./parts.ts";
 import { createProgress } from "./progress.ts";
@@ -112,9 +112,7 @@ export async function restore(args: string[], parts: CliParts): Promise<number> 
       existing: { type: "string" },
       "dry-run": { type: "boolean" },
       store: { type: "string" },
-      prefix: { type: "string" },
-      batch: { type: "string" },
-      json: { type: "boolean" },
+      ...STORE_FLAGS,
     },
     HELP,
     parts,
@@ -124,7 +122,7 @@ export async function restore(args: string[], parts: CliParts): Promise<number> 
   noMore(read.positionals);
   if (path === undefined) throw usage("Say which file: --in FILE.");
   const existing = readWord(read.values.existing, "--existing", ["skip", "overwrite", "newer"]);
-  const batch = readWhole(read.values.batch, { flag: "--batch", min: 1, max: 1000, fallback: 500 });
+  const batch = readBatch(read.values.batch);
   const found = findStore(parts, url, "--store");
   const file = await openBackup(path);
   try {

@@ -1,6 +1,6 @@
 import { EXIT, usage } from "./command-error.ts";
 import { compareStores, comparisonWords, type Comparison } from "./compare.ts";
-import { noMore, readFlags, readWhole } from "./flags.ts";
+import { PAIR_FLAGS, readBatch, noMore, readFlags } from "./flags.ts";
 import { findStore, withStore, type OpenStore } from "./open-store.ts";
 import type { CliParts } from "./parts.ts";
 import { createProgress } from "./progress.ts";
@@ -38,23 +38,12 @@ export async function compareWithProgress(
 
 /** `verify`: compares two stores. */
 export async function verify(args: string[], parts: CliParts): Promise<number> {
-  const read = readFlags(
-    args,
-    {
-      from: { type: "string" },
-      to: { type: "string" },
-      prefix: { type: "string" },
-      batch: { type: "string" },
-      json: { type: "boolean" },
-    },
-    HELP,
-    parts,
-  );
+  const read = readFlags(args, PAIR_FLAGS, HELP, parts);
   if (!read) return EXIT.done;
   const { from: fromUrl, to: toUrl, prefix, json = false } = read.values;
   noMore(read.positionals);
   if (toUrl === undefined) throw usage("Say which store to compare with: --to URL.");
-  const batch = readWhole(read.values.batch, { flag: "--batch", min: 1, max: 1000, fallback: 500 });
+  const batch = readBatch(read.values.batch);
   const source = findStore(parts, fromUrl, "--from");
   const destination = findStore(parts, toUrl, "--to");
   return await withStore(parts, source, { prefix, mayWrite: false }, (from) =>

@@ -19,6 +19,8 @@ export function closeKeys(
   retryMs: () => number,
 ): void {
   const isGone = (key: string | undefined): boolean => key !== undefined && !mayUse(key);
-  closeAll(index, "key_revoked", ({ key }) => isGone(key), retryMs);
-  for (const { stream } of index) if (isGone(stream?.key)) stream?.end(retryMs());
+  for (const session of index) {
+    if (isGone(session.key)) session.close("key_revoked", retryMs());
+    else if (isGone(session.stream?.key)) session.stream?.end(retryMs());
+  }
 }
