@@ -83,7 +83,12 @@ function openCgroup({ source, base, readSeconds }: Hierarchy): Account | undefin
     memory: () => readMemory(pids()),
     pids,
     close: () => {
-      if (existsSync(folder)) rmdirSync(folder);
+      if (!existsSync(folder)) return;
+      try {
+        rmdirSync(folder);
+      } catch {
+        // The kernel may hold on to processes that have just been reaped; an empty group costs nothing.
+      }
     },
   };
 }

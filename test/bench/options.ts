@@ -1,29 +1,16 @@
 import { parseArgs } from "node:util";
+import type { Mode, Options } from "./mode.ts";
+import { MODES } from "./modes.ts";
+import { TARGETS } from "./targets.ts";
 
-export interface Options {
-  mode: "call" | "idle" | "profile";
-  /** Undefined: those that the mode is made for. */
-  targets: string[] | undefined;
-  /** The target that the others are compared with, round by round. */
-  against: string;
-  rounds: number;
-  sessions: number;
-  inFlight: number;
-  bytes: number;
-  warmUpSeconds: number;
-  warmUpCalls: number;
-  seconds: number;
-  disjointIds: boolean;
-  jsonFile: string | undefined;
-}
+export function helpText(): string {
+  return `npm run bench -- [${MODES.map(({ name }) => name).join(" | ")}] [options]
 
-export const HELP = `npm run bench -- [call | idle | profile] [options]
-
-  --targets a,b      sse-echo, sse-bridge, express-echo, gateway, gateway-express,
-                     gateway-unwatched, gateway-watched, gateway-builtin
-  --against NAME     what the ratios of "call" compare with (sse-bridge)
-  --rounds N         (3; profile 1)
-  --sessions N       (32; idle 2000)
+${MODES.map(({ name, about }) => `  ${name.padEnd(18)} ${about}\n`).join("")}
+  --targets a,b      ${TARGETS.map(({ name }) => name).join(", ")}
+  --against NAME     what the ratios compare with (sse-bridge)
+  --rounds N         (3)
+  --sessions N       (32)
   --in-flight N      calls in flight in each session (1)
   --bytes N          length of the echoed text, at least 32 (32)
   --warm-up S        seconds before anything is counted (8)
@@ -31,16 +18,38 @@ export const HELP = `npm run bench -- [call | idle | profile] [options]
   --seconds S        seconds counted (4)
   --disjoint-ids     ids of its own for each session: shows what colliding ids hide
   --json FILE        writes the figures
+
+Some modes have defaults of their own.
 `;
+}
+
+export interface Asked {
+  mode: Mode;
+  options: Options;
+  jsonFile: string | undefined;
+}
+
+export const GENERAL: Options = {
+  targets: undefined,
+  against: "sse-bridge",
+  rounds: 3,
+  sessions: 32,
+  inFlight: 1,
+  bytes: 32,
+  warmUpSeconds: 8,
+  warmUpCalls: 0,
+  seconds: 4,
+  disjointIds: false,
+};
 
 /** Reads the arguments; undefined when only the help is asked for. Every number has a bound, so that a run has one. */
-export function readOptions(args: string[]): Options | undefined {
+export function readOptions(args: string[]): Asked | undefined {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
     options: {
       targets: { type: "string" },
-      against: { type: "string", default: "sse-bridge" },
+      against: { type: "string" },
       rounds: { type: "string" },
       sessions: { type: "string" },
       "in-flight": { type: "string" },
@@ -54,21 +63,24 @@ export function readOptions(args: string[]): Options | undefined {
     },
   });
   if (values.help) return undefined;
-  const mode = positionals[0] ?? "call";
-  if (mode !== "call" && mode !== "idle" && mode !== "profile") throw new Error(`no mode is called ${mode}`);
+  const mode = MODES.find(({ name }) => name === (positionals[0] ?? "call"));
+  if (mode === undefined) throw new Error(`no mode is called ${positionals[0]}`);
+  const defaults = { ...GENERAL, ...mode.defaults };
   return {
     mode,
-    targets: values.targets?.split(","),
-    against: values.against,
-    rounds: bounded("rounds", values.rounds, mode === "profile" ? 1 : 3, 20),
-    sessions: bounded("sessions", values.sessions, mode === "idle" ? 2000 : 32, 9000),
-    inFlight: bounded("in-flight", values["in-flight"], 1, 64),
-    bytes: bounded("bytes", values.bytes, 32, 1_000_000),
-    warmUpSeconds: bounded("warm-up", values["warm-up"], 8, 120),
-    warmUpCalls: bounded("warm-up-calls", values["warm-up-calls"], 0, 1_000_000),
-    seconds: bounded("seconds", values.seconds, 4, 120),
-    disjointIds: values["disjoint-ids"],
     jsonFile: values.json,
+    options: {
+      targets: values.targets?.split(","),
+      against: values.against ?? defaults.against,
+      rounds: bounded("rounds", values.rounds, defaults.rounds, 20),
+      sessions: bounded("sessions", values.sessions, defaults.sessions, 10_000),
+      inFlight: bounded("in-flight", values["in-flight"], defaults.inFlight, 64),
+      bytes: bounded("bytes", values.bytes, defaults.bytes, 1_000_000),
+      warmUpSeconds: bounded("warm-up", values["warm-up"], defaults.warmUpSeconds, 120),
+      warmUpCalls: bounded("warm-up-calls", values["warm-up-calls"], defaults.warmUpCalls, 1_000_000),
+      seconds: bounded("seconds", values.seconds, defaults.seconds, 120),
+      disjointIds: values["disjoint-ids"],
+    },
   };
 }
 

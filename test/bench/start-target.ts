@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Account, openAccount } from "./cpu.ts";
 import { SERVER_CORE, pinned } from "./pin.ts";
 import { isAlive, readCommand } from "./process-tree.ts";
-import type { Target } from "./targets.ts";
+import type { Target } from "./target.ts";
 
 const READY_WITHIN_MS = 20_000;
 const STOP_WITHIN_MS = 10_000;

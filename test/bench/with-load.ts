@@ -1,6 +1,8 @@
+import type { LoadPlan } from "./load/orders.ts";
+import type { Options } from "./mode.ts";
 import { Load } from "./run-load.ts";
 import { type Server, startTarget } from "./start-target.ts";
-import type { Target } from "./targets.ts";
+import type { Target } from "./target.ts";
 
 let current: Load | undefined;
 const interruption = new AbortController();
@@ -23,6 +25,15 @@ export async function withLoad<Result>(
     await load.close();
     await server.close();
   }
+}
+
+/** What the generator must know of a target to load it so. */
+export function planOf(
+  { headers }: Target,
+  port: number,
+  { inFlight, bytes, disjointIds }: Options,
+): LoadPlan {
+  return { port, headers, inFlight, bytes, disjointIds };
 }
 
 export const interrupted = interruption.signal;

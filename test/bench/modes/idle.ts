@@ -1,28 +1,36 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Memory } from "./cpu.ts";
-import { figure, median, megabytes, table } from "./figures.ts";
-import type { Opened } from "./load/orders.ts";
-import type { Options } from "./options.ts";
-import type { Target } from "./targets.ts";
-import { withLoad } from "./with-load.ts";
+import type { Memory } from "../cpu.ts";
+import { figure, median, megabytes, table } from "../figures.ts";
+import type { Opened } from "../load/orders.ts";
+import type { Mode, Options, Run } from "../mode.ts";
+import type { Target } from "../target.ts";
+import { planOf, withLoad } from "../with-load.ts";
 
 const SETTLE_MS = 3000;
 
-export interface IdleRun extends Opened {
-  target: string;
-  round: number;
+export interface IdleRun extends Run, Opened {
   rssKbPerSession: number;
   pssKbPerSession: number;
   cpuMsPerOpen: number;
   before: Memory;
   after: Memory;
-  leftovers: string[];
 }
 
+/** Sessions that are open and say nothing. */
+export const IDLE: Mode<IdleRun> = {
+  name: "idle",
+  about: "memory of a session that says nothing, and its opening",
+  // A child per session is no idle floor: two thousand of them are 80 GB.
+  targets: ["sse-echo", "gateway-builtin"],
+  defaults: { sessions: 2000, inFlight: 0 },
+  run: runIdle,
+  table: idleTable,
+};
+
 /** One run: a fresh server, one session so that its code is loaded, then all the others; memory before and after. */
-export async function runIdle(target: Target, round: number, options: Options): Promise<IdleRun> {
+async function runIdle(target: Target, round: number, options: Options): Promise<IdleRun> {
   const { result, leftovers } = await withLoad(target, [], async ({ port, account }, load) => {
-    const plan = { port, headers: target.headers, ...options, inFlight: 0 };
+    const plan = planOf(target, port, options);
     await load.open(plan, 1);
     const before = account.memory();
     const cpuBefore = account.cpuSeconds();
@@ -44,7 +52,7 @@ export async function runIdle(target: Target, round: number, options: Options): 
   return { ...result, leftovers };
 }
 
-export function idleTable(runs: readonly IdleRun[]): string {
+function idleTable(runs: readonly IdleRun[]): string {
   const head = ["target", "sessions", "failed", "RSS KB/session", "its rounds", "tree RSS MB", "open p50 ms"];
   const names = [...new Set(runs.map((run) => run.target))];
   return table(

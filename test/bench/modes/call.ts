@@ -1,15 +1,14 @@
-import type { Memory } from "./cpu.ts";
-import type { Counted } from "./load/orders.ts";
-import type { Options } from "./options.ts";
-import type { Target } from "./targets.ts";
-import { withLoad } from "./with-load.ts";
+import { callTable } from "./call-table.ts";
+import type { Memory } from "../cpu.ts";
+import type { Counted } from "../load/orders.ts";
+import type { Mode, Options, Run } from "../mode.ts";
+import type { Target } from "../target.ts";
+import { planOf, withLoad } from "../with-load.ts";
 
 /** Above this the generator is the limit, and rate and latency are its own. */
 const GENERATOR_LIMIT = 0.9;
 
-export interface CallRun extends Counted {
-  target: string;
-  round: number;
+export interface CallRun extends Run, Counted {
   cpuSource: string;
   cpuMsPerCall: number;
   callsPerSecond: number;
@@ -18,14 +17,22 @@ export interface CallRun extends Counted {
   isValid: boolean;
   before: Memory;
   after: Memory;
-  leftovers: string[];
 }
 
+/** Round trips: what a call costs the whole tree of the server. */
+export const CALL: Mode<CallRun> = {
+  name: "call",
+  about: "round trips: CPU of the server's tree, rate and latency",
+  targets: ["sse-echo", "sse-bridge", "express-echo", "gateway", "gateway-express"],
+  run: runCalls,
+  table: (runs, { against }) => callTable(runs, against),
+};
+
 /** One run: a fresh server, all sessions opened, warmed up, then counted. */
-export async function runCalls(target: Target, round: number, options: Options): Promise<CallRun> {
+async function runCalls(target: Target, round: number, options: Options): Promise<CallRun> {
   const { result, leftovers } = await withLoad(target, [], async ({ port, account }, load) => {
     const before = account.memory();
-    const plan = { port, headers: target.headers, ...options };
+    const plan = planOf(target, port, options);
     const opened = await load.open(plan, options.sessions);
     if (opened.failed > 0) throw new Error(`${opened.failed} sessions did not open: ${opened.firstFailure}`);
     await load.warmUp(options.warmUpSeconds, options.warmUpCalls);

@@ -1,5 +1,5 @@
 import type { CallRun } from "./call.ts";
-import { figure, median, megabytes, table } from "./figures.ts";
+import { figure, median, megabytes, table } from "../figures.ts";
 
 const HEAD = [
   "target",

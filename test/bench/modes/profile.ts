@@ -4,26 +4,33 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { table } from "./figures.ts";
-import type { Counted } from "./load/orders.ts";
-import type { Options } from "./options.ts";
-import { type ProfileShares, readProfile } from "./read-profile.ts";
-import type { Target } from "./targets.ts";
-import { withLoad } from "./with-load.ts";
+import { table } from "../figures.ts";
+import type { Counted } from "../load/orders.ts";
+import type { Mode, Options, Run } from "../mode.ts";
+import { type ProfileShares, readProfile } from "../read-profile.ts";
+import type { Target } from "../target.ts";
+import { planOf, withLoad } from "../with-load.ts";
 
-const PRELOAD = new URL("./profile-on-signal.mjs", import.meta.url).href;
+const PRELOAD = new URL("../profile-on-signal.mjs", import.meta.url).href;
 const WRITTEN_WITHIN_MS = 20_000;
 const FUNCTIONS_SHOWN = 30;
 
-export interface ProfileRun extends ProfileShares {
-  target: string;
-  round: number;
+interface ProfileRun extends Run, ProfileShares {
   counted: Counted;
-  leftovers: string[];
 }
 
+/** Where the CPU of the server's own process goes. */
+export const PROFILE: Mode<ProfileRun> = {
+  name: "profile",
+  about: "shares of the server's own CPU while calls are counted",
+  targets: ["gateway"],
+  defaults: { rounds: 1 },
+  run: runProfile,
+  table: profileTables,
+};
+
 /** One run under load with the sampling profiler on while calls are counted. Children are not in the profile. */
-export async function runProfile(target: Target, round: number, options: Options): Promise<ProfileRun> {
+async function runProfile(target: Target, round: number, options: Options): Promise<ProfileRun> {
   const folder = mkdtempSync(join(tmpdir(), "mcp-bench-"));
   const file = join(folder, "server.cpuprofile");
   const profiled = { ...target, env: { ...target.env, BENCH_PROFILE: file } };
@@ -32,7 +39,7 @@ export async function runProfile(target: Target, round: number, options: Options
       profiled,
       ["--import", PRELOAD],
       async ({ pid, port }, load) => {
-        const opened = await load.open({ port, headers: target.headers, ...options }, options.sessions);
+        const opened = await load.open(planOf(target, port, options), options.sessions);
         if (opened.failed > 0)
           throw new Error(`${opened.failed} sessions did not open: ${opened.firstFailure}`);
         await load.warmUp(options.warmUpSeconds, options.warmUpCalls);
@@ -68,7 +75,7 @@ async function readWhenWritten(file: string): Promise<Profiler.Profile> {
   throw new Error("the server wrote no profile");
 }
 
-export function profileTables(runs: readonly ProfileRun[]): string {
+function profileTables(runs: readonly ProfileRun[]): string {
   return runs
     .map(({ target, round, busySeconds, counted, families, functions }) => {
       const rate = Math.round(counted.right / counted.seconds);
