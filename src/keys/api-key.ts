@@ -1,4 +1,4 @@
-import { createHash, scryptSync } from "node:crypto";
+import { hash, scryptSync } from "node:crypto";
 
 /** One API key, as its digest: the key itself is forgotten once it is read. */
 export interface ApiKey {
@@ -14,7 +14,8 @@ export interface ApiKey {
 
 /** SHA-256: enough for keys that were drawn at random, and quick enough for every request. */
 export function digestOf(key: string): Buffer {
-  return createHash("sha256").update(key).digest();
+  // As hexadecimal text it costs a third of what Node takes to answer a buffer.
+  return Buffer.from(hash("sha256", key, "hex"), "hex");
 }
 
 /** 2 MiB and some milliseconds for each key at start, and for whoever sees an id and guesses keys for it. */

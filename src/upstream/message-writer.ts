@@ -84,18 +84,35 @@ export class MessageWriter {
     }
   }
 
-  /** One system call a message: two would wake the reader for half a line. */
+  /** All of a turn in one system call: each would wake the reader, for half a line or for one message of many. */
   #write(message: Buffer): void {
+    const stdin = this.#stdin;
+    if (stdin.writableCorked === 0) corkForTurn(stdin);
     if (message.length <= COPY_BYTES) {
       const line = Buffer.allocUnsafe(message.length + 1);
       message.copy(line);
       line[message.length] = 0x0a;
-      this.#stdin.write(line);
-      return;
+      stdin.write(line);
+    } else {
+      stdin.write(message);
+      stdin.write(NEWLINE);
     }
-    this.#stdin.cork();
-    this.#stdin.write(message);
-    this.#stdin.write(NEWLINE);
-    this.#stdin.uncork();
+    // As much as the pipe is to hold: what comes later in the turn need not wait for it.
+    if (stdin.writableNeedDrain) stdin.uncork();
   }
+}
+
+let corked: Writable[] = [];
+
+/** Holds back what is written until all that has come in was looked at. */
+function corkForTurn(stdin: Writable): void {
+  if (corked.length === 0) setImmediate(uncorkAll);
+  corked.push(stdin);
+  stdin.cork();
+}
+
+function uncorkAll(): void {
+  const all = corked;
+  corked = [];
+  for (const stdin of all) stdin.uncork();
 }

@@ -4,11 +4,11 @@ import { MessageWriter } from "../../src/upstream/message-writer.ts";
 import { outcomeOf } from "./recorder.ts";
 
 /** A pipe whose reader reads when the test says so. */
-function openPipe() {
+function openPipe(highWaterMark = 10) {
   const writes: string[] = [];
   let take: (() => void) | undefined;
   const stdin = new Writable({
-    highWaterMark: 10,
+    highWaterMark,
     write: (chunk: Buffer, _encoding, done) => {
       writes.push(chunk.toString());
       take = done;
@@ -20,11 +20,15 @@ function openPipe() {
   });
   stdin.on("error", () => {});
   const read = async (): Promise<void> => {
+    await endOfTurn();
     take?.();
     await vi.advanceTimersByTimeAsync(0);
+    await endOfTurn();
   };
   return { stdin, writes, read, writer: new MessageWriter(stdin, { sendTimeoutMs: 2000 }) };
 }
+
+const endOfTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const message = (text: string): Buffer => Buffer.from(`{"${text}"}`);
 
@@ -34,6 +38,27 @@ describe("MessageWriter", () => {
   });
   afterEach(() => {
     vi.useRealTimers();
+  });
+
+  it("gives what came in one turn in one write, in order, and waits for nothing else", async () => {
+    const { writer, writes } = openPipe(1000);
+    const other = openPipe(1000);
+    for (const text of ["a", "b", "c"]) {
+      expect(writer.send(message(text))).toBeUndefined();
+      expect(other.writer.send(message(text))).toBeUndefined();
+    }
+    await endOfTurn();
+    expect(writes).toEqual(['{"a"}\n{"b"}\n{"c"}\n']);
+    expect(other.writes).toEqual(writes);
+  });
+
+  it("gives what came in the turn in which its pipe is ended", async () => {
+    const { writer, stdin, writes } = openPipe(1000);
+    void writer.send(message("last"));
+    writer.end();
+    stdin.end();
+    await endOfTurn();
+    expect(writes).toEqual(['{"last"}\n']);
   });
 
   it("writes a message and its line end at once, small or large", async () => {
@@ -54,6 +79,7 @@ describe("MessageWriter", () => {
     expect(await outcome).toBe("upstream_busy");
     await read();
     expect(writer.send(message("b"))).toBeUndefined();
+    await endOfTurn();
     expect(writes).toEqual(['{"fills the pipe"}\n', '{"b"}\n']);
   });
 
@@ -102,6 +128,7 @@ describe("MessageWriter", () => {
   it("refuses what waits when the pipe breaks, and all that comes later", async () => {
     const { writer, stdin, writes } = openPipe();
     void writer.send(message("fills the pipe"));
+    await endOfTurn();
     const outcome = outcomeOf(writer.send(message("waits")));
     stdin.destroy(new Error("EPIPE"));
     expect(await outcome).toBe("upstream_exited");
