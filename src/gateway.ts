@@ -157,8 +157,9 @@ async function startParts(
   const { scrape } = watching;
   const countFailure = (req: IncomingMessage) =>
     authenticator.countFailure(clientAddress(req, http.trustProxy), "bearer", "api_key_invalid");
+  const openStream = createOpenStream(door);
   const app = createApp({
-    openStream: createOpenStream(door),
+    openStream,
     postMessage,
     streamable,
     relayMessage,
@@ -176,7 +177,7 @@ async function startParts(
     },
     log,
   });
-  const thin = { app, postMessage, streamable, relayMessage, guardOrigin, log };
+  const thin = { app, openStream, postMessage, streamable, relayMessage, guardOrigin, log };
   const server = createDoor(thinPath ? createThinPath(thin) : app);
   const port = await listen(server, http.port, http.host);
   undo.push(() => Promise.resolve(server.close()));

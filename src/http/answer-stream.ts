@@ -109,7 +109,7 @@ export class AnswerStream extends EventStream {
     if (this.#state !== "waiting") return;
     this.#state = "stream";
     const { idPrefix, canPrime, headers, retryMs } = this.#options;
-    this.begin({ headers });
+    this.begin(headers);
     this.prime(idPrefix, retryMs(), canPrime ? 0 : undefined);
     if (this.#held === undefined) return;
     this.#hasWritten = true;

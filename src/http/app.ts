@@ -7,6 +7,7 @@ import { admit } from "./admit.ts";
 import { answerError, answerJson } from "./answer.ts";
 import { answerLive } from "./health.ts";
 import { METRICS_PATH } from "./metrics.ts";
+import { SSE_PATH } from "./open-stream.ts";
 import { RELAY_PATH } from "./relay-message.ts";
 import type { Route } from "./routes.ts";
 import { answerRpcError } from "./rpc-answer.ts";
@@ -81,14 +82,14 @@ export function createApp(parts: AppParts): Express {
   app.use((req, res, next) => (req.headers.origin === undefined ? next() : answerOrigin(req, res, next)));
 
   app.all([STREAMABLE_PATH, "/servers/:server/mcp"], parts.streamable);
-  app.all(["/mcp/sse", "/servers/:server/mcp/sse"], eitherTransport(parts));
+  app.all([SSE_PATH, "/servers/:server/mcp/sse"], eitherTransport(parts));
   app.all("/messages", only(["POST"], parts.postMessage, parts.requireKey));
   app.all(
     "/",
     only(["GET"], (_req, res) =>
       answerJson(res, 200, {
         name: "mcp-sse-gateway",
-        sse: "/mcp/sse",
+        sse: SSE_PATH,
         streamable: STREAMABLE_PATH,
         health: "/health",
       }),

@@ -32,7 +32,7 @@ export async function answerBatch(
   }
   if (res.socket === null) throw new GatewayError("bad_request");
   const shared = new SharedStream(res, requests);
-  shared.stream.begin({ atOnce: true, headers: { "Mcp-Session-Id": id } });
+  shared.stream.begin({ "Mcp-Session-Id": id });
   for (const [position, { message, envelope }] of scanned.entries()) {
     if (envelope.kind !== "request") {
       // Nobody waits for an answer to it, so there is nobody to tell.

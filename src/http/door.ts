@@ -11,7 +11,7 @@ import type { Log } from "../log.ts";
 import { admit } from "./admit.ts";
 import { answerError, COMMON_HEADERS, nextRequestId } from "./answer.ts";
 import { announceClose, endConnection, isClosing } from "./linger.ts";
-import { MESSAGES_PATH } from "./open-stream.ts";
+import { MESSAGES_PATH, SSE_PATH } from "./open-stream.ts";
 import { RELAY_PATH } from "./relay-message.ts";
 import type { Route } from "./routes.ts";
 import { answerRpcError } from "./rpc-answer.ts";
@@ -20,6 +20,7 @@ import { STREAMABLE_PATH } from "./streamable.ts";
 export interface DoorListeners {
   /** The Express app. */
   app: RequestListener;
+  openStream: Route;
   postMessage: Route;
   relayMessage: Route;
   streamable: Route;
@@ -28,20 +29,31 @@ export interface DoorListeners {
 }
 
 /**
- * Takes the hot routes past Express, which costs more than all the rest of a message's way; everything else, and
- * every POST that is in any way unusual, goes through the app. Both run the same guards and the same routes.
+ * Takes the hot routes past Express, which costs more than all the rest of a message's way, and two kilobytes of each
+ * open stream; everything else, and every request that is in any way unusual, goes through the app. Both run the same
+ * guards and the same routes.
  */
 export function createThinPath(listeners: DoorListeners): RequestListener {
-  const { app, postMessage, relayMessage, streamable, guardOrigin, log } = listeners;
-  const prefix = `${MESSAGES_PATH}?`;
-  const exact = new Map([
+  const { app, openStream, postMessage, relayMessage, streamable, guardOrigin, log } = listeners;
+  const messages = `${MESSAGES_PATH}?`;
+  const streams = `${SSE_PATH}?`;
+  const posted = new Map([
     [RELAY_PATH, relayMessage],
     [STREAMABLE_PATH, streamable],
   ]);
+
+  function routeOf({ method, url = "", headers }: IncomingMessage): Route | undefined {
+    if (headers.origin !== undefined) return undefined;
+    if (method === "POST") return url.startsWith(messages) ? postMessage : posted.get(url);
+    if (method !== "GET") return undefined;
+    if (url === STREAMABLE_PATH) return streamable;
+    const isStream = url === SSE_PATH || url.startsWith(streams);
+    return isStream && headers["mcp-session-id"] === undefined ? openStream : undefined;
+  }
+
   return (req, res) => {
-    const route = req.url?.startsWith(prefix) === true ? postMessage : exact.get(req.url ?? "");
-    if (req.method !== "POST" || route === undefined || req.headers.origin !== undefined)
-      return app(req, res);
+    const route = routeOf(req);
+    if (route === undefined) return app(req, res);
     const answer = route === streamable ? answerRpcError : answerError;
     try {
       admit(req);

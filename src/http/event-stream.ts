@@ -77,11 +77,15 @@ export class EventStream implements ClientStream {
     return this.#isClosed;
   }
 
-  /** Answers 200: with the first event, or at once when it is yet to be found out which session the stream belongs to. */
-  begin({ atOnce = false, headers = {} } = {}): void {
+  /** Answers 200, in one write with the first event if that comes in this turn. */
+  begin(headers: Record<string, string> = {}): void {
     const { res } = this;
+    const { socket } = res;
     beginEvents(res, headers);
-    if (atOnce) res.flushHeaders();
+    socket?.cork();
+    // Written by itself the head becomes one text; else Node keeps it in pieces, a kilobyte, for the stream's life.
+    res.flushHeaders();
+    process.nextTick(() => socket?.uncork());
     res.on("drain", () => this.events?.onDrain(this));
   }
 

@@ -12,6 +12,9 @@ import { EventStream } from "./event-stream.ts";
 import { hasBody } from "./read-body.ts";
 import type { DoorParts, Route } from "./routes.ts";
 
+/** Where streams are opened to what stands at the root. */
+export const SSE_PATH = "/mcp/sse";
+
 /** Where messages are posted. */
 export const MESSAGES_PATH = "/messages";
 
@@ -48,7 +51,7 @@ export function createOpenStream(parts: DoorParts): Route {
   }
 
   async function receive(stream: EventStream, visitor: Visitor, back: Return): Promise<void> {
-    stream.begin({ atOnce: true });
+    stream.begin();
     if (sessions.isDraining) return stream.end(retryMs());
     const found = await reception.findAnywhere(visitor, back);
     if (found === "later") return stream.end(retryMs());

@@ -34,7 +34,7 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
     if (lane !== undefined && session.isLaneOver(lane, sequence)) return answerNoMore(res);
     const stream = new EventStream(res);
     stream.key = caller.key;
-    stream.begin({ headers });
+    stream.begin(headers);
     stream.prime(idPrefix, retryMs(), canPrime ? sequence : undefined);
     if (lane === undefined) session.attach(stream, last?.sequence);
     else session.resumeLane(lane, stream, sequence);
@@ -46,7 +46,7 @@ export async function resumeStream(request: StreamableRequest, parts: DoorParts)
     lane === undefined ? new EventStream(res) : new ResumedStream(res, { idPrefix, after, headers, retryMs });
   stream.key = caller.key;
   if (lane === undefined) {
-    stream.begin({ headers });
+    stream.begin(headers);
     stream.prime(idPrefix, retryMs(), after);
   }
   const found = parts.sessions.isDraining ? undefined : await parts.reception.findById(id, caller.name);

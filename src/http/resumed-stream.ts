@@ -54,7 +54,7 @@ export class ResumedStream extends EventStream {
     if (this.#hasBegun || this.isClosed) return;
     this.#hasBegun = true;
     const { idPrefix, after, headers, retryMs } = this.#options;
-    this.begin({ headers });
+    this.begin(headers);
     this.prime(idPrefix, retryMs(), after);
   }
 }

@@ -3,10 +3,11 @@ import type { CallInFlight } from "../events.ts";
 import { cancelled, errorResponse, onOneLine, scanMessage, type Envelope } from "../protocol/json-rpc.ts";
 import { locate, spelled, textAt } from "../protocol/splice.ts";
 import { ASK_TOOLS, ASK_TOOLS_ID, Handshake, isOwnId, type Told } from "./handshake.ts";
-import type { ExchangeParts } from "./exchange-parts.ts";
+import type { ExchangeEvents } from "./exchange-events.ts";
 import { laneOf } from "./lane-of.ts";
 import type { Sendable } from "./outbox.ts";
 import { Requests, type Unanswered } from "./requests.ts";
+import type { SessionParts } from "./session-parts.ts";
 import { SessionLink } from "./session-link.ts";
 import { Undecided } from "./undecided.ts";
 
@@ -17,7 +18,8 @@ const NOTIFICATION: Sendable = { kind: "notification", id: undefined };
  * the client gets one outcome: its response, or an error.
  */
 export class Exchange {
-  readonly #parts: ExchangeParts;
+  readonly #parts: SessionParts;
+  readonly #events: ExchangeEvents;
   readonly #requests: Requests;
   #handshake: Handshake;
   #link: SessionLink;
@@ -28,13 +30,15 @@ export class Exchange {
   #isOver = false;
   readonly #undecided: Undecided;
 
-  constructor(parts: ExchangeParts) {
+  constructor(parts: SessionParts, events: ExchangeEvents) {
     this.#parts = parts;
+    this.#events = events;
     this.#requests = new Requests(parts.limits.inFlight);
     this.#handshake = new Handshake(parts.told);
     this.#link = this.#createLink();
     this.#undecided = new Undecided({
-      ...parts,
+      repeatable: parts.repeatable,
+      now: parts.now,
       ask: () => this.#link.send(ASK_TOOLS),
       decide: (one) => this.#resolveOne(one),
     });
@@ -172,7 +176,7 @@ export class Exchange {
     if (one === undefined) return;
     this.#parts.journal?.settled(id, one.lane);
     one.call?.end({ failed: true, reason: "cancelled" });
-    if (one.lane !== undefined) this.#parts.leaveLane(one.lane);
+    if (one.lane !== undefined) this.#events.leaveLane(one.lane);
   }
 
   #resolveOne(one: Unanswered): void {
@@ -186,7 +190,8 @@ export class Exchange {
   }
 
   #createLink(): SessionLink {
-    const { upstream, limits, log, now, makeRoom, push, restLane, end } = this.#parts;
+    const { upstream, limits, log, now, makeRoom } = this.#parts;
+    const { push, restLane, end } = this.#events;
     const link: SessionLink = new SessionLink({
       caller: this.#parts.caller,
       upstream,
@@ -207,13 +212,13 @@ export class Exchange {
   }
 
   #request(message: Buffer, envelope: Envelope, lane?: string): Promise<void> | undefined {
-    const { journal, tell, now } = this.#parts;
+    const { journal, now } = this.#parts;
     this.#requests.check(envelope);
     const call = this.#watch(message, envelope);
     const line = call?.message ?? message;
     const entered = this.#requests.enter(envelope, line, now(), lane, call);
     const given = () => {
-      if (this.#handshake.note(envelope, message)) tell(this.#handshake.told);
+      if (this.#handshake.note(envelope, message)) this.#events.tell(this.#handshake.told);
     };
     const failed = (error: unknown) => {
       this.#requests.leave(entered);
@@ -252,11 +257,11 @@ export class Exchange {
       if (envelope.kind === "request") this.#requests.ask(envelope);
       else if (envelope.method === "notifications/progress") this.#progressAt = this.#heardAt;
       if (this.#parts.transport === "streamable")
-        lane = laneOf(message, envelope, this.#requests, this.#parts.hasStream);
+        lane = laneOf(message, envelope, this.#requests, this.#events.hasStream);
     }
-    this.#parts.push(onOneLine(message), envelope, lane);
+    this.#events.push(onOneLine(message), envelope, lane);
     // Only a stream could be begun on anew.
-    if (isRefused && this.#parts.transport === "streamable") this.#parts.end("client_gone");
+    if (isRefused && this.#parts.transport === "streamable") this.#events.end("client_gone");
   }
 
   /** An answer to nothing that the client has asked: perhaps the gateway has. */
@@ -270,7 +275,7 @@ export class Exchange {
   /** The server was lost with what it was asked, and another is being started. */
   #lost(): void {
     for (const id of this.#requests.takeAsked()) {
-      this.#parts.push(cancelled(id, "the server was started again"), NOTIFICATION);
+      this.#events.push(cancelled(id, "the server was started again"), NOTIFICATION);
     }
     this.resolve(this.takeUnanswered());
   }
@@ -287,7 +292,7 @@ export class Exchange {
   #fail({ id, lane, call }: Unanswered, reason: Reason): void {
     const { rpcCode, message } = FAULTS[reason];
     call?.end({ failed: true, reason });
-    this.#parts.push(errorResponse(id, rpcCode, message, reason), { kind: "response", id }, lane);
+    this.#events.push(errorResponse(id, rpcCode, message, reason), { kind: "response", id }, lane);
     this.#parts.journal?.settled(id, lane);
   }
 }

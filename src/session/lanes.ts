@@ -3,16 +3,11 @@ import type { ClientStream } from "./client-stream.ts";
 import { requestIdOf } from "./lane-id.ts";
 import { Lane, type LaneParts } from "./lane.ts";
 import type { Sent } from "./outbox.ts";
+import type { SessionLimits } from "./session-parts.ts";
 
 export interface LanesParts extends Pick<LaneParts, "backlog" | "numbers" | "now"> {
-  /** How long a lane waits for its client, in ms. */
-  orphanMs: number;
-  /** Age at which a stream is ended for its client to go on with another, in ms. 0: never. */
-  streamMaxAgeMs: number;
-  /** As in `SessionLimits`. */
-  slowReaderMs: number;
-  /** Above so many bytes that clients have not read, the stream with most of them is cut; of those without, half as many wait. */
-  outboxMaxBytes: number;
+  /** `slowReaderMs` is for each stream; above `outboxMaxBytes` that clients have not read the stream with most of them is cut, and of those without a stream half as many bytes wait. */
+  limits: Pick<SessionLimits, "orphanMs" | "streamMaxAgeMs" | "slowReaderMs" | "outboxMaxBytes">;
   retryMs: () => number;
   onTaken(lane: string, sent: Sent): void;
   /** A lane's stream is over. */
@@ -103,11 +98,12 @@ export class Lanes {
   /** Does what is due. */
   beat(now: number): void {
     if (this.#byId.size === 0) return;
-    const { orphanMs, streamMaxAgeMs, retryMs } = this.#parts;
+    const { limits, retryMs } = this.#parts;
+    const { orphanMs, streamMaxAgeMs } = limits;
     for (const lane of this.#byId.values()) {
       const waitMs = lane.isDone ? Math.min(KEPT_MS, orphanMs) : orphanMs;
       if (!lane.hasStream && now - lane.changedAt >= waitMs) this.#forget(lane);
-      else if (isSlow(lane, this.#parts, now)) lane.cutStream();
+      else if (isSlow(lane, limits, now)) lane.cutStream();
       else lane.beat(now, streamMaxAgeMs, retryMs);
     }
     this.#makeRoom(now);
@@ -116,7 +112,7 @@ export class Lanes {
 
   /** Cuts the streams that hold most while clients have read too little, and forgets the oldest of what nobody comes for. */
   bound(): void {
-    const { outboxMaxBytes } = this.#parts;
+    const { outboxMaxBytes } = this.#parts.limits;
     const unread = [...this.#byId.values()].filter(({ pendingBytes }) => pendingBytes > 0);
     const heard = unread.filter(({ hasStream }) => hasStream);
     heard.sort((one, other) => other.pendingBytes - one.pendingBytes);

@@ -109,10 +109,10 @@ export class Records {
   update(id: string, change: { [K in keyof SessionRecord]?: SessionRecord[K] | undefined }): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    const record = { ...revised(entry.record), ...change };
-    for (const name of Object.keys(change) as (keyof SessionRecord)[])
-      if (change[name] === undefined) delete record[name];
-    entry.record = record as SessionRecord;
+    const members = Object.entries({ ...revised(entry.record), ...change });
+    // Not by `delete`, which would make it a hash table of a kilobyte.
+    const known = members.filter(([, value]) => value !== undefined);
+    entry.record = Object.fromEntries(known) as unknown as SessionRecord;
     void this.#write(entry);
   }
 

@@ -41,7 +41,9 @@ const MAX_BACKOFF_MS = 30_000;
  */
 export class SessionLink {
   readonly #parts: SessionLinkParts;
-  readonly #gone = new AbortController();
+  #isGone = false;
+  /** Ends what is being opened. Only meanwhile: a signal of each session's own would be a kilobyte of it. */
+  #giveUp: AbortController | undefined;
   #link: Link | undefined;
   #opening: Promise<Link> | undefined;
   #isPaused = false;
@@ -76,18 +78,19 @@ export class SessionLink {
 
   /** Ends the link. Resolves when nothing of it is left. */
   async close(): Promise<void> {
-    this.#gone.abort();
+    this.#isGone = true;
+    this.#giveUp?.abort();
     const link = await this.#opening?.catch(() => undefined);
     await link?.close();
   }
 
   #open(): Promise<Link> {
     const { log, onEnd } = this.#parts;
-    const signal = AbortSignal.any([this.#gone.signal, AbortSignal.timeout(this.#parts.startMs)]);
+    const signal = this.#signal();
     return this.#use(
       this.#start(signal).catch((error: unknown) => {
         this.#opening = undefined;
-        if (this.#gone.signal.aborted) throw new GatewayError("session_not_found", { cause: error });
+        if (this.#isGone) throw new GatewayError("session_not_found", { cause: error });
         if (signal.aborted) throw new GatewayError("upstream_queue_full", { cause: error });
         if (error instanceof GatewayError && error.reason !== "upstream_start_failed") throw error;
         if (!(error instanceof GatewayError)) log.warn({ err: error }, "fresh link not usable");
@@ -99,6 +102,7 @@ export class SessionLink {
 
   #use(opening: Promise<Link>): Promise<Link> {
     this.#opening = opening.then((link) => {
+      this.#giveUp = undefined;
       if (this.#isPaused) link.pause();
       // Not set before this turn is over, lest a message overtake those that wait for the promise.
       queueMicrotask(() => {
@@ -108,6 +112,17 @@ export class SessionLink {
     });
     const used = this.#opening;
     return used;
+  }
+
+  /** For one start, which is given up in time or when the session ends. */
+  #signal(): AbortSignal {
+    return AbortSignal.any([this.#end(), AbortSignal.timeout(this.#parts.startMs)]);
+  }
+
+  #end(): AbortSignal {
+    this.#giveUp ??= new AbortController();
+    if (this.#isGone) this.#giveUp.abort();
+    return this.#giveUp.signal;
   }
 
   #start(signal: AbortSignal): Promise<Link> {
@@ -154,7 +169,7 @@ export class SessionLink {
   }
 
   #ended(end: LinkEnd): void {
-    if (end === "closed" || this.#gone.signal.aborted) return;
+    if (end === "closed" || this.#isGone) return;
     this.#link = undefined;
     const { mayRestart, onLost, onEnd } = this.#parts;
     if (end !== "upstream_exited" || !mayRestart() || this.#backoff() === undefined) return onEnd(end);
@@ -163,7 +178,7 @@ export class SessionLink {
   }
 
   async #startAgain(): Promise<Link> {
-    const { log, now, startMs, onEnd } = this.#parts;
+    const { log, now, onEnd } = this.#parts;
     for (;;) {
       const backoff = this.#backoff();
       if (backoff === undefined) {
@@ -172,14 +187,14 @@ export class SessionLink {
         throw new GatewayError("upstream_exited");
       }
       this.#restartedAt.push(now());
-      await delay(backoff, undefined, { signal: this.#gone.signal }).catch((error: unknown) => {
+      await delay(backoff, undefined, { signal: this.#end() }).catch((error: unknown) => {
         throw new GatewayError("session_not_found", { cause: error });
       });
       log.warn({ event: "upstream_restarted" }, "the server ended by itself: starting it again");
       try {
-        return await this.#startAnew(AbortSignal.any([this.#gone.signal, AbortSignal.timeout(startMs)]));
+        return await this.#startAnew(this.#signal());
       } catch (error) {
-        if (this.#gone.signal.aborted) throw new GatewayError("session_not_found", { cause: error });
+        if (this.#isGone) throw new GatewayError("session_not_found", { cause: error });
       }
     }
   }

@@ -5,7 +5,7 @@ import type { ClientStream } from "./client-stream.ts";
 import { Exchange } from "./exchange.ts";
 import type { Told } from "./handshake.ts";
 import type { Inheritance, Reply, SessionEnd, SessionParts } from "./session-parts.ts";
-import { firstOf, Streams } from "./streams.ts";
+import { Streams } from "./streams.ts";
 
 /**
  * One client's conversation with one MCP server: the link to the server, the streams to the client, and the requests in
@@ -45,10 +45,7 @@ export class Session {
     this.#parts = parts;
     this.openedAt = this.#activeAt = this.#heardAt = parts.now();
     if (this.#isStreamable) this.#orphanedAt = this.openedAt;
-    this.#streams = new Streams({
-      ...parts,
-      startsAfter: firstOf(parts.epoch),
-      journal: parts.journal,
+    this.#streams = new Streams(parts, {
       onFull: () => this.#exchange.pause(),
       onRoom: () => this.#exchange.resume(),
       onOverflow: () => this.close("slow_reader"),
@@ -58,8 +55,7 @@ export class Session {
       onNone: () => this.#isStreamable && (this.#orphanedAt = parts.now()),
       isAsked: (id) => this.#exchange.isAsked(id),
     });
-    this.#exchange = new Exchange({
-      ...parts,
+    this.#exchange = new Exchange(parts, {
       push: (message, sendable, lane) => this.#streams.push(message, sendable, lane),
       hasStream: (lane) => this.#streams.hasLaneStream(lane),
       leaveLane: (lane) => this.#streams.cancelLane(lane),

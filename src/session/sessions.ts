@@ -12,7 +12,8 @@ import { Repeatables } from "./repeatable.ts";
 import type { Creation, OpenOptions, SessionsParts } from "./sessions-parts.ts";
 import { Seats } from "./seats.ts";
 import { SessionIndex } from "./session-index.ts";
-import type { Inheritance, SessionEnd } from "./session-parts.ts";
+import { limitsByServer } from "./server-limits.ts";
+import type { Inheritance, SessionEnd, SessionLimits } from "./session-parts.ts";
 import { SessionNews } from "./session-news.ts";
 import { Session } from "./session.ts";
 import { Traces } from "./traces.ts";
@@ -21,7 +22,7 @@ import { Trust } from "./trust.ts";
 /** This instance's sessions: opens and finds them, keeps their records and streams alive, ends them or hands them over. */
 export class Sessions {
   readonly index: SessionIndex;
-  /** What is known of clients that may come back. */
+  /** Clients that may come back. */
   readonly traces: Traces;
   /** This instance's sign of life. */
   readonly lease: InstanceLease;
@@ -34,23 +35,25 @@ export class Sessions {
   readonly #trust: Trust;
   readonly #journals: Journals;
   readonly #repeatables = new Repeatables();
+  readonly #limitsOf: (server: string) => SessionLimits;
   #isDraining = false;
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
     this.#now = parts.now ?? (() => performance.now());
+    const timed = { ...parts, now: this.#now };
+    this.#limitsOf = limitsByServer(parts.limits, parts.servers);
     this.index = new SessionIndex();
-    this.traces = new Traces({ ...parts, now: this.#now });
+    this.traces = new Traces(timed);
     this.#news = new SessionNews(parts);
-    this.#seats = new Seats({ ...parts, index: this.index, now: this.#now });
+    this.#seats = new Seats({ ...timed, index: this.index });
     this.lease = new InstanceLease(parts.store, parts.instanceId, parts.log, {
       onLook: () => this.#records.look(),
       onLost: () => void this.reassert(),
     });
     this.#journals = new Journals(parts);
     this.#records = new Records({
-      ...parts,
-      now: this.#now,
+      ...timed,
       onVanished: () => this.lease.rewrite(this.#now()),
       onConflict: (id) => this.index.find(id)?.close("owner_conflict"),
       onEnding: (id) => this.index.find(id)?.close("operator"),
@@ -65,7 +68,7 @@ export class Sessions {
 
   /** Requests in flight, of all sessions. */
   get inFlight(): number {
-    return [...this.index].reduce((sum, session) => sum + session.inFlight, 0);
+    return [...this.index].reduce((sum, { inFlight }) => sum + inFlight, 0);
   }
 
   get isDraining(): boolean {
@@ -135,9 +138,9 @@ export class Sessions {
 
   /** Goes on with a session that this instance has claimed: `record` is what the store holds now. */
   resume(record: SessionRecord, inheritance: Inheritance): Session {
-    const { id, epoch, caller, transport } = record;
     const told = toldOf(record);
     this.#records.takeOver(record);
+    const { id, epoch, caller, transport } = record;
     const ageMs = Math.max(0, Date.now() - Date.parse(record.createdAt));
     const session = this.#create({ id, epoch, visitor: visitorOf(record), transport, told, ageMs });
     this.#seats.note(caller, id);
@@ -191,8 +194,8 @@ export class Sessions {
     const due: string[] = [];
     for (const session of this.index) {
       if (!session.beat(now)) continue;
-      const ids = [session.id, ...this.index.aliasesOf(session)];
-      due.push(...ids.filter((id) => this.#records.isDue(id, now)));
+      for (const id of [session.id, ...this.index.aliasesOf(session)])
+        if (this.#records.isDue(id, now)) due.push(id);
     }
     await Promise.all([
       this.#records.extend(due),
@@ -223,7 +226,7 @@ export class Sessions {
    */
   async drain(signal: AbortSignal): Promise<void> {
     this.#isDraining = true;
-    const { store, limits, log } = this.#parts;
+    const { store, log, limits } = this.#parts;
     const parts = { store, records: this.#records, journals: this.#journals, index: this.index, log, signal };
     // What is in a file the next process takes up.
     if (store.kind !== "memory") await handOverAll({ ...parts, ttlMs: limits.orphanMs });
@@ -240,7 +243,7 @@ export class Sessions {
   }
 
   #create({ id, epoch, visitor, transport, told, ageMs = 0 }: Creation): Session {
-    const { servers, limits, log, retryMs, durability, calls, events } = this.#parts;
+    const { servers, log, retryMs, durability, calls, events } = this.#parts;
     const upstream = servers.upstreamFor(visitor.server, visitor.caller);
     if (upstream === undefined) throw new GatewayError("not_found");
     const session = new Session({
@@ -252,7 +255,7 @@ export class Sessions {
       server: visitor.server,
       transport,
       upstream,
-      limits: { ...limits, ...servers.limitsOf(visitor.server) },
+      limits: this.#limitsOf(visitor.server),
       ...(told === undefined ? {} : { told }),
       repeatable: this.#repeatables.of(visitor.server),
       journal: durability === "store" ? this.#journals.open(id, epoch) : undefined,
@@ -284,14 +287,13 @@ export class Sessions {
     if (end !== "released" && end !== "owner_conflict" && !this.mustVerify)
       this.traces.forget(session, this.index.fingerprintOf(session));
     const ids = [session.id, ...this.index.remove(session)];
-    for (const id of ids) this.#records.forget(id);
+    ids.forEach((id) => this.#records.forget(id));
     if (end === "released" || end === "owner_conflict") this.#seats.forget(ids);
     else this.#seats.leave(session.caller, ids);
     this.#news.ended(session, end, (this.#now() - session.openedAt) / 1000);
+    const { log } = this.#parts;
     const leaving = left
-      .catch((error: unknown) =>
-        this.#parts.log.error({ err: error, session: session.id }, "link did not close"),
-      )
+      .catch((error: unknown) => log.error({ err: error, session: session.id }, "link did not close"))
       .finally(() => this.#leaving.delete(leaving));
     this.#leaving.add(leaving);
   }

@@ -1,30 +1,16 @@
 import { FAULTS } from "../errors.ts";
-import type { Events, StreamEnd } from "../events.ts";
+import type { StreamEnd } from "../events.ts";
 import { errorResponse } from "../protocol/json-rpc.ts";
 import { Backlog, type BacklogParts } from "./backlog.ts";
 import type { ClientStream, ClientStreamEvents } from "./client-stream.ts";
 import { Doubts } from "./doubts.ts";
-import type { SessionJournal } from "./journal.ts";
 import { requestIdOf } from "./lane-id.ts";
 import { Lanes } from "./lanes.ts";
 import { Outbox, type Sendable } from "./outbox.ts";
-import type { SessionRecord } from "../session-store/session-store.ts";
-import type { Inheritance, SessionLimits } from "./session-parts.ts";
+import type { Inheritance, SessionParts } from "./session-parts.ts";
 
-export interface StreamsParts extends Pick<BacklogParts, "onFull" | "onRoom" | "onOverflow"> {
-  limits: Pick<
-    SessionLimits,
-    "outboxPauseBytes" | "outboxMaxBytes" | "heartbeatMs" | "orphanMs" | "streamMaxAgeMs" | "slowReaderMs"
-  >;
-  transport: SessionRecord["transport"];
-  events: Events;
-  /** Sequence number of the last message that an earlier owner of the session may have sent. */
-  startsAfter: number;
-  journal: SessionJournal | undefined;
-  /** Monotonic time in ms. */
-  now: () => number;
-  /** How long a client should wait before it reconnects, in ms. */
-  retryMs: () => number;
+/** What the streams tell their session. */
+export interface StreamsEvents extends Pick<BacklogParts, "onFull" | "onRoom" | "onOverflow"> {
   /** The client's own stream is over. */
   onOwnEnd(stream: ClientStream): void;
   /** As in `LanesParts`. */
@@ -41,16 +27,18 @@ const LARGE_BYTES = 16 * 1024;
 const EPOCH_SEQUENCES = 1e9;
 
 /** The sequence number that the owner of this epoch starts after. */
-export const firstOf = (epoch: number): number => (epoch - 1) * EPOCH_SEQUENCES;
+const firstOf = (epoch: number): number => (epoch - 1) * EPOCH_SEQUENCES;
 
 /**
  * The ways to one client: its own stream, which may be another one after a cut, and for a client of Streamable HTTP a
  * lane beside it for each of its requests.
  */
 export class Streams implements ClientStreamEvents {
-  readonly #parts: StreamsParts;
+  readonly #parts: SessionParts;
+  readonly #events: StreamsEvents;
   readonly #outbox: Outbox;
-  readonly #lanes: Lanes;
+  /** Only a client of Streamable HTTP has any. */
+  readonly #lanes: Lanes | undefined;
   readonly #doubts = new Doubts();
   /** When the client's own stream was attached, in ms. */
   #since: number;
@@ -60,26 +48,22 @@ export class Streams implements ClientStreamEvents {
   /** Why the gateway ends the client's own stream, while it does. */
   #ending: StreamEnd | undefined;
 
-  constructor(parts: StreamsParts) {
+  constructor(parts: SessionParts, events: StreamsEvents) {
     this.#parts = parts;
-    const { limits, journal, now, retryMs, onFull, onRoom, onOverflow } = parts;
+    this.#events = events;
+    const { limits, now, transport, epoch } = parts;
     this.#since = now();
     this.#pingAt = this.#since + limits.heartbeatMs;
-    const { outboxPauseBytes: pauseBytes, outboxMaxBytes: maxBytes } = limits;
-    const backlog = new Backlog({ pauseBytes, maxBytes, onFull, onRoom, onOverflow });
-    const numbers = { last: parts.startsAfter };
-    this.#outbox = new Outbox({ backlog, numbers, now, waitsAside: parts.transport === "streamable" });
-    this.#lanes = new Lanes({
-      ...limits,
-      backlog,
-      numbers,
-      now,
-      retryMs,
-      onTaken: (lane, { sequence }) => journal?.dropped(sequence, lane),
-      onLost: (lane, lost) => lost.forEach(({ sequence }) => journal?.dropped(sequence, lane)),
-      onStreamEnd: () => this.judgeNone(),
-      onUnheard: (lane) => parts.onUnheard(lane),
+    const backlog = new Backlog({
+      pauseBytes: limits.outboxPauseBytes,
+      maxBytes: limits.outboxMaxBytes,
+      onFull: events.onFull,
+      onRoom: events.onRoom,
+      onOverflow: events.onOverflow,
     });
+    const numbers = { last: firstOf(epoch) };
+    this.#outbox = new Outbox({ backlog, numbers, now, waitsAside: transport === "streamable" });
+    this.#lanes = transport === "streamable" ? this.#createLanes(backlog, numbers) : undefined;
   }
 
   /** The client's own stream. */
@@ -113,7 +97,7 @@ export class Streams implements ClientStreamEvents {
 
   /** Messages that no socket has taken, with the lanes that they wait in. */
   get untaken(): Inheritance["messages"] {
-    return [...this.#outbox.untaken, ...this.#lanes.untaken];
+    return [...this.#outbox.untaken, ...(this.#lanes?.untaken ?? [])];
   }
 
   /** Goes on with this stream as the client's own; see `Session.attach`. `heardAt` is when the client last posted. */
@@ -140,17 +124,17 @@ export class Streams implements ClientStreamEvents {
 
   /** The answer to a request goes to this stream. */
   openLane(id: string, requestId: string, stream?: ClientStream): void {
-    this.#lanes.open(id, requestId, stream);
+    this.#lanes?.open(id, requestId, stream);
   }
 
   /** Whether the client listens to this lane now. */
   hasLaneStream(id: string): boolean {
-    return this.#lanes.find(id)?.hasStream === true;
+    return this.#lanes?.find(id)?.hasStream === true;
   }
 
   /** As `Session.isLaneOver`. */
   isLaneOver(id: string, after: number): boolean {
-    return this.#lanes.find(id)?.isOverAfter(after) === true;
+    return this.#lanes?.find(id)?.isOverAfter(after) === true;
   }
 
   /** As `Session.resumeLane`; `isInFlight` tells whether its request still waits for its answer, in this lane. */
@@ -160,6 +144,7 @@ export class Streams implements ClientStreamEvents {
     after: number,
     isInFlight: (requestId: string, lane: string) => boolean,
   ): void {
+    if (this.#lanes === undefined) return;
     const known = this.#lanes.find(id);
     const lane = known ?? this.#lanes.open(id, requestIdOf(id) ?? "null");
     if (known === undefined && !isInFlight(lane.requestId, id)) {
@@ -172,30 +157,30 @@ export class Streams implements ClientStreamEvents {
 
   /** Its request was not given to the server; its stream is the door's again. */
   dropLane(id: string): void {
-    this.#lanes.drop(id);
+    this.#lanes?.drop(id);
     this.judgeNone();
   }
 
   /** The client waits no more for the answer. */
   cancelLane(id: string): void {
-    this.#lanes.cancel(id);
+    this.#lanes?.cancel(id);
   }
 
   /** The answer comes later: its client is told to come again for it, if it can. */
   restLane(id: string): void {
-    this.#lanes.find(id)?.restIfResumable(this.#parts.retryMs());
+    this.#lanes?.find(id)?.restIfResumable(this.#parts.retryMs());
   }
 
   /** Sends a message to the client: in this lane while there is one, else on its own stream. */
   push(message: Buffer, sendable: Sendable, laneId?: string): void {
-    const lane = laneId === undefined ? undefined : this.#lanes.find(laneId);
+    const lane = laneId === undefined ? undefined : this.#lanes?.find(laneId);
     // Nobody came for this answer in time, and on another stream nobody would look for it.
     if (lane === undefined && laneId !== undefined && sendable.kind === "response") return;
     const { journal, transport, limits } = this.#parts;
     const sequence = (lane ?? this.#outbox).push(message, sendable);
     journal?.kept(sequence, message, lane?.id);
     if (lane !== undefined) {
-      if (message.length > LARGE_BYTES) this.#lanes.bound();
+      if (message.length > LARGE_BYTES) this.#lanes?.bound();
     } else if (transport === "streamable" && this.own === undefined) {
       // Many clients never listen, and what nobody hears must not stop what they ask for.
       for (const lost of this.#outbox.trim(limits.outboxPauseBytes)) journal?.dropped(lost.sequence);
@@ -205,20 +190,20 @@ export class Streams implements ClientStreamEvents {
   /** What an earlier owner of the session could not send. */
   restore({ messages, unanswered }: Inheritance): void {
     this.#outbox.restore(messages.filter(({ lane }) => lane === undefined));
-    for (const { id, lane } of unanswered) if (lane !== undefined) this.#lanes.open(lane, id);
-    this.#lanes.restore(messages);
+    for (const { id, lane } of unanswered) if (lane !== undefined) this.#lanes?.open(lane, id);
+    this.#lanes?.restore(messages);
     for (const { sequence, message, lane } of messages) this.#parts.journal?.kept(sequence, message, lane);
   }
 
   /** Does what is due. Whether that was the heartbeat. */
   beat(now: number): boolean {
     this.#outbox.tidy(now);
-    this.#lanes.beat(now);
+    this.#lanes?.beat(now);
     if (this.own !== undefined) this.#askAgain(now);
     if (now < this.#pingAt) return false;
     this.#pingAt = now + this.#parts.limits.heartbeatMs;
     this.#outbox.ping();
-    this.#lanes.ping();
+    this.#lanes?.ping();
     return true;
   }
 
@@ -231,7 +216,7 @@ export class Streams implements ClientStreamEvents {
   /** Ends every stream for the client to come again. */
   rest(): void {
     this.restOwn("drain");
-    this.#lanes.rest();
+    this.#lanes?.rest();
   }
 
   /** Nothing of an earlier conversation is left. */
@@ -246,12 +231,12 @@ export class Streams implements ClientStreamEvents {
     if (this.own !== undefined) this.#ending = how === "cut" ? "slow_reader" : "session_over";
     if (how === "cut") this.#outbox.cut();
     else this.#outbox.end(retryMs);
-    this.#lanes.close(how, retryMs);
+    this.#lanes?.close(how, retryMs);
   }
 
   /** Says so when there is no stream at all. */
   judgeNone(): void {
-    if (this.own === undefined && !this.#lanes.hasStreams) this.#parts.onNone();
+    if (this.own === undefined && this.#lanes?.hasStreams !== true) this.#events.onNone();
   }
 
   onTaken(stream: ClientStream): void {
@@ -269,7 +254,22 @@ export class Streams implements ClientStreamEvents {
     this.#outbox.detach();
     this.#tellEnd();
     this.#endSeenAt = stream.endsUnheard ? undefined : this.#parts.now();
-    this.#parts.onOwnEnd(stream);
+    this.#events.onOwnEnd(stream);
+  }
+
+  #createLanes(backlog: Backlog, numbers: { last: number }): Lanes {
+    const { limits, journal, now, retryMs } = this.#parts;
+    return new Lanes({
+      limits,
+      backlog,
+      numbers,
+      now,
+      retryMs,
+      onTaken: (lane, { sequence }) => journal?.dropped(sequence, lane),
+      onLost: (lane, lost) => lost.forEach(({ sequence }) => journal?.dropped(sequence, lane)),
+      onStreamEnd: () => this.judgeNone(),
+      onUnheard: (lane) => this.#events.onUnheard(lane),
+    });
   }
 
   #tellEnd(): void {
@@ -280,7 +280,7 @@ export class Streams implements ClientStreamEvents {
 
   #askAgain(now: number): void {
     for (const { message, kind, id } of this.#doubts.takeDue(now)) {
-      if (this.#parts.isAsked(id as string)) this.push(message, { kind, id });
+      if (this.#events.isAsked(id as string)) this.push(message, { kind, id });
     }
   }
 }

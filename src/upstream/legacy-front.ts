@@ -59,7 +59,8 @@ interface FrontParts {
 /** One session's connection, to the server itself until that has refused an `initialize` for its era. */
 class FrontLink implements Link {
   readonly #parts: FrontParts;
-  readonly #gone = new AbortController();
+  /** Ends what is being opened anew. */
+  #giveUp: AbortController | undefined;
   #direct: Link | undefined;
   #talk: LegacyTalk | undefined;
   /** A translation that is about to be tried. */
@@ -115,7 +116,7 @@ class FrontLink implements Link {
   }
 
   async #close(): Promise<void> {
-    this.#gone.abort(new GatewayError("upstream_exited"));
+    this.#giveUp?.abort(new GatewayError("upstream_exited"));
     await Promise.all([this.#talk?.close(), this.#trial?.close(), this.#direct?.close()]);
     this.#end("closed");
   }
@@ -220,7 +221,10 @@ class FrontLink implements Link {
     this.#parts.memory.forget();
     this.#talk = undefined;
     await talk.close();
-    await this.#openDirect(this.#gone.signal);
+    if (this.#closed !== undefined) throw new GatewayError("upstream_exited");
+    this.#giveUp = new AbortController();
+    await this.#openDirect(this.#giveUp.signal);
+    this.#giveUp = undefined;
     if (this.#direct === undefined) throw new GatewayError("upstream_start_failed");
     await this.#direct.send(initialize);
   }

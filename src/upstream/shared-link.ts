@@ -10,7 +10,9 @@ export type FindPlace = (params: Buffer, current: Upstream) => Upstream;
 export class SharedLink implements Link {
   readonly #events: LinkEvents;
   readonly #findPlace: FindPlace;
-  readonly #gone = new AbortController();
+  #isClosed = false;
+  /** Ends a move. */
+  #giveUp: AbortController | undefined;
   #place: Upstream;
   #link: Link | undefined;
   #moving: Promise<void> | undefined;
@@ -38,7 +40,7 @@ export class SharedLink implements Link {
   }
 
   send(message: Buffer): Promise<void> | undefined {
-    if (this.#gone.signal.aborted) return Promise.reject(this.#gone.signal.reason);
+    if (this.#isClosed) return Promise.reject(new GatewayError("upstream_exited"));
     if (this.#moving) return this.#moving.then(() => this.#link?.send(message));
     if (!this.#isInitialized && mayHave(message, "initialize")) {
       const envelope = scanMessage(message);
@@ -60,7 +62,8 @@ export class SharedLink implements Link {
   }
 
   async close(): Promise<void> {
-    this.#gone.abort(new GatewayError("upstream_exited"));
+    this.#isClosed = true;
+    this.#giveUp?.abort(new GatewayError("upstream_exited"));
     await this.#moving?.catch(() => undefined);
     await this.#link?.close();
   }
@@ -89,8 +92,9 @@ export class SharedLink implements Link {
   }
 
   async #move(place: Upstream): Promise<void> {
-    const next = await place.open(this.#eventsOf(this.#moves + 1), this.#gone.signal);
-    if (this.#isEnded || this.#gone.signal.aborted) {
+    this.#giveUp = new AbortController();
+    const next = await place.open(this.#eventsOf(this.#moves + 1), this.#giveUp.signal);
+    if (this.#isEnded || this.#isClosed) {
       await next.close();
       throw new GatewayError("upstream_exited");
     }

@@ -3,7 +3,8 @@ import { cpus } from "node:os";
 import process from "node:process";
 import type { Mode, Options } from "./mode.ts";
 import { helpText, readOptions } from "./options.ts";
-import { canPin } from "./pin.ts";
+import { canPin, pinOurselves } from "./pin.ts";
+import { runReport, runShort } from "./report/report.ts";
 import { runRounds, say } from "./rounds.ts";
 import { interrupt } from "./with-load.ts";
 
@@ -18,6 +19,14 @@ function describe(mode: Mode, options: Options): string {
 }
 
 async function main(): Promise<void> {
+  const [first, ...rest] = process.argv.slice(2);
+  if (first === "report" || first === "short") {
+    process.once("SIGINT", interrupt);
+    process.once("SIGTERM", interrupt);
+    pinOurselves();
+    await (first === "report" ? runReport(rest) : runShort(rest));
+    return;
+  }
   const asked = readOptions(process.argv.slice(2));
   if (asked === undefined) {
     process.stdout.write(helpText());
@@ -26,6 +35,7 @@ async function main(): Promise<void> {
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
   const { mode, options, jsonFile } = asked;
+  pinOurselves();
   const runs = await runRounds(mode, options);
   process.stdout.write(`${describe(mode, options)}\n${mode.table(runs, options)}`);
   if (jsonFile !== undefined) {

@@ -20,6 +20,10 @@ ${MODES.map(({ name, about }) => `  ${name.padEnd(18)} ${about}\n`).join("")}
   --json FILE        writes the figures
 
 Some modes have defaults of their own.
+
+npm run bench -- report   measures everything and writes docs/performance.md, its chart and test/bench/figures.json
+  --sections a,b     only these, which are printed and not written
+npm run bench -- short    under three minutes: fails when CPU per call against the floor has grown by over 15 %
 `;
 }
 

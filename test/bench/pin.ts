@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { cpus } from "node:os";
+import process from "node:process";
 
 // A system's command and no package's: without it nothing is pinned.
 const TASKSET = "taskset";
@@ -13,4 +14,9 @@ export const canPin =
 
 export function pinned(core: number, words: readonly string[]): string[] {
   return canPin ? [TASKSET, "-c", String(core), ...words] : [...words];
+}
+
+/** Puts the bench itself where the generator is: some modes have their clients in it. */
+export function pinOurselves(): void {
+  if (canPin) spawnSync(TASKSET, ["-a", "-p", "-c", String(GENERATOR_CORE), String(process.pid)]);
 }

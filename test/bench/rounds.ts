@@ -1,5 +1,6 @@
 import process from "node:process";
 import type { Mode, Options, Run } from "./mode.ts";
+import type { Target } from "./target.ts";
 import { findTargets } from "./targets.ts";
 import { interrupted } from "./with-load.ts";
 
@@ -8,11 +9,13 @@ import { interrupted } from "./with-load.ts";
  * machine falls on all alike. A run that fails is told and left out; `process.exitCode` is 1 then.
  */
 export async function runRounds<R extends Run>(mode: Mode<R>, options: Options): Promise<R[]> {
-  const targets = findTargets(options.targets ?? mode.targets).filter((target) => {
+  const targets: Target[] = [];
+  for (const target of findTargets(options.targets ?? mode.targets)) {
+    await target.prepare?.();
     const missing = target.missing();
-    if (missing !== undefined) say(`${target.name} is skipped: ${missing}`);
-    return missing === undefined;
-  });
+    if (missing === undefined) targets.push(target);
+    else say(`${target.name} is skipped: ${missing}`);
+  }
   const runs: R[] = [];
   for (let round = 1; round <= options.rounds; round += 1) {
     for (const target of round % 2 === 1 ? targets : targets.toReversed()) {

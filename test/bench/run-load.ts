@@ -24,7 +24,7 @@ export class Load {
   }
 
   async warmUp(seconds: number, calls: number): Promise<void> {
-    await this.#ask({ do: "warm-up", seconds, calls }, seconds * 10_000 + BEYOND_THE_ORDER_MS);
+    await this.#ask({ do: "warm-up", seconds, calls }, Math.max(1, seconds) * 10_000 + BEYOND_THE_ORDER_MS);
   }
 
   async count(seconds: number): Promise<Counted> {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Account, openAccount } from "./cpu.ts";
@@ -87,10 +87,28 @@ async function waitUntilReady(
   const deadline = performance.now() + READY_WITHIN_MS;
   while (performance.now() < deadline) {
     if (child.exitCode !== null || child.pid === undefined) break;
-    if (target.ready === "prints JSON" ? output().includes('"ready":true') : await isHealthy(port)) return;
+    if (await isReady(target, port, output)) return;
     await sleep(50);
   }
   throw new Error(`${target.name} did not get ready (exit code ${child.exitCode}): ${output().trim()}`);
+}
+
+async function isReady({ ready }: Target, port: number, output: () => string): Promise<boolean> {
+  if (ready === "answers /health") return isHealthy(port);
+  if (ready === "listens") return isListening(port);
+  return output().includes(ready === "prints JSON" ? '"ready":true' : ready.prints);
+}
+
+async function isListening(port: number): Promise<boolean> {
+  const socket = connect(port, "127.0.0.1");
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
 }
 
 async function isHealthy(port: number): Promise<boolean> {

@@ -11,7 +11,9 @@ export interface Target {
   env: Record<string, string>;
   /** Sent with every request. */
   headers: Record<string, string>;
-  ready: "prints JSON" | "answers /health" | "listens";
+  ready: "prints JSON" | "answers /health" | "listens" | { prints: string };
+  /** Puts in place what it needs, once, before the first round. What it could not do, `missing` tells. */
+  prepare?(): Promise<void>;
   /** Why it cannot be started now; undefined when it can. */
   missing(): string | undefined;
 }

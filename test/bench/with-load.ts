@@ -29,11 +29,11 @@ export async function withLoad<Result>(
 
 /** What the generator must know of a target to load it so. */
 export function planOf(
-  { headers }: Target,
+  { transport, path, headers }: Target,
   port: number,
   { inFlight, bytes, disjointIds }: Options,
 ): LoadPlan {
-  return { port, headers, inFlight, bytes, disjointIds };
+  return { port, transport, path, headers, inFlight, bytes, disjointIds };
 }
 
 export const interrupted = interruption.signal;

@@ -177,8 +177,9 @@ async function slowDoor(thinPath: boolean) {
   const guardOrigin = () => undefined;
   const none = { ready: undefined as never, storeHealth: undefined as never, metrics: undefined };
   const rest = { guardOrigin, allowedOrigins: [], requireKey: guardOrigin, ...none };
-  const routes = { postMessage, relayMessage: guardOrigin, streamable: guardOrigin };
-  const app = createApp({ openStream: guardOrigin, ...routes, ...rest, log: silent });
+  const unused = { openStream: guardOrigin, relayMessage: guardOrigin, streamable: guardOrigin };
+  const routes = { postMessage, ...unused };
+  const app = createApp({ ...routes, ...rest, log: silent });
   const listeners = { app, ...routes, guardOrigin, log: silent };
   const server = createDoor(thinPath ? createThinPath(listeners) : app);
   return { server, port: await listen(server, 0, "127.0.0.1"), session, asked };

@@ -1,12 +1,15 @@
-import type { ClientSession, Message } from "./client-session.ts";
+import type { ClientSession } from "./client-session.ts";
+import type { Message } from "./message.ts";
 import type { LoadPlan } from "./orders.ts";
 import type { PostConnection } from "./post-connection.ts";
 import type { Tally } from "./tally.ts";
 
 const NONCE_BYTES = 32;
+/** Longer answers are asked for by their size, so that a large result is measured and no large request. */
+const MOST_ECHOED_BYTES = 65_536;
 const PAUSE_AFTER_ERROR_MS = 100;
 
-/** Keeps one call in flight: a call is finished when both its 202 and its answer are in. */
+/** Keeps one call in flight: a call is finished when both its answer and its POST's response are in. */
 export class Caller {
   #id = 0;
   #text = "";
@@ -22,6 +25,8 @@ export class Caller {
   readonly #call: string;
   readonly #nonce: string;
   readonly #padding: string;
+  readonly #tail: string;
+  readonly #length: number;
   readonly #onStatus = (status: number): void => this.#hearStatus(status);
   readonly #onAnswer = (message: Message | undefined): void => this.#hearAnswer(message);
 
@@ -36,7 +41,10 @@ export class Caller {
     this.#tally = tally;
     this.#call = `,"method":"tools/call","params":{"name":${JSON.stringify(tool)},"arguments":{"text":"`;
     this.#nonce = nonce;
-    this.#padding = "x".repeat(Math.max(0, bytes - NONCE_BYTES));
+    this.#length = Math.max(NONCE_BYTES, bytes);
+    const isEchoed = bytes <= MOST_ECHOED_BYTES;
+    this.#padding = isEchoed ? "x".repeat(this.#length - NONCE_BYTES) : "";
+    this.#tail = isEchoed ? '"}}}' : `","size":${bytes}}}}`;
   }
 
   start(): void {
@@ -59,21 +67,22 @@ export class Caller {
     this.#isCalling = true;
     this.#accepted = false;
     this.#answer = undefined;
-    this.#id = this.#session.expect(this.#onAnswer);
+    this.#id = this.#session.calls.expect(this.#onAnswer);
     this.#text =
       this.#nonce + String(this.#id).padStart(NONCE_BYTES - this.#nonce.length, "0") + this.#padding;
-    const body = `{"jsonrpc":"2.0","id":${this.#id}${this.#call}${this.#text}"}}}`;
+    const body = `{"jsonrpc":"2.0","id":${this.#id}${this.#call}${this.#text}${this.#tail}`;
     this.#startedAt = performance.now();
     this.#connection.post(this.#session.path, body, this.#onStatus);
   }
 
   #hearStatus(status: number): void {
-    if (status !== 202) {
+    if (status !== this.#session.takenStatus) {
       this.#fail(status === 0 ? "the connection broke" : `a call was answered ${status}`);
       return;
     }
     this.#accepted = true;
     if (this.#answer !== undefined) this.#finish(this.#answer);
+    else if (status === 200) this.#fail("a response held no answer");
   }
 
   #hearAnswer(message: Message | undefined): void {
@@ -88,17 +97,22 @@ export class Caller {
 
   #finish(answer: Message): void {
     this.#isCalling = false;
+    const text = answer.result?.content?.[0]?.text;
     if (answer.error !== undefined) this.#tally.countError(answer.error.message);
-    else if (answer.result?.content?.[0]?.text === this.#text) {
-      this.#tally.countRight(this.#answeredAt - this.#startedAt);
-    } else this.#tally.wrongSession += 1;
+    else if (text === undefined) this.#tally.countError("an answer without text");
+    else if (!text.startsWith(this.#text)) this.#tally.wrongSession += 1;
+    else if ((answer.textLength ?? text.length) !== this.#length) {
+      this.#tally.countError(`${answer.textLength ?? text.length} characters for ${this.#length}`);
+    } else this.#tally.countRight(this.#answeredAt - this.#startedAt);
     this.#next();
   }
 
   #fail(what: string): void {
-    this.#session.forget(this.#id);
+    this.#session.calls.forget(this.#id);
     this.#connection.close();
     this.#tally.countError(what);
+    // It has failed already, so it must not expire as well.
+    this.#startedAt = Number.POSITIVE_INFINITY;
     // Not at once: a server that refuses everything would be hammered in a busy loop.
     setTimeout(() => {
       this.#isCalling = false;

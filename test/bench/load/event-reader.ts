@@ -1,6 +1,9 @@
 const LINE_FEED = 10;
 
-/** Reads the events of a stream that ends its lines with LF or CRLF. A line in pieces is searched and joined once. */
+/**
+ * Reads the events of a stream that ends its lines with LF or CRLF. A line in pieces is searched and joined once. Each
+ * byte becomes one character: the generator sends and compares ASCII, and this is the cheapest way to read it.
+ */
 export class EventReader {
   #held: Buffer[] = [];
   #event = "message";
@@ -15,10 +18,10 @@ export class EventReader {
     let start = 0;
     for (let end = bytes.indexOf(LINE_FEED); end !== -1; end = bytes.indexOf(LINE_FEED, start)) {
       if (this.#held.length === 0) {
-        this.#readLine(bytes.toString("utf8", start, end));
+        this.#readLine(bytes.toString("latin1", start, end));
       } else {
         this.#held.push(bytes.subarray(start, end));
-        const line = Buffer.concat(this.#held).toString("utf8");
+        const line = Buffer.concat(this.#held).toString("latin1");
         this.#held = [];
         this.#readLine(line);
       }

@@ -1,7 +1,9 @@
-import type { ClientSession, Message } from "./client-session.ts";
+import type { ClientSession } from "./client-session.ts";
+import type { Message } from "./message.ts";
 import type { PostConnection } from "./post-connection.ts";
+import { PROTOCOL_VERSION } from "./protocol-version.ts";
 
-const PROTOCOL_VERSION = "2025-06-18";
+const ANSWER_WITHIN_MS = 30_000;
 
 /** Does what a client does first: `initialize`, then `initialized`. */
 export async function shakeHands(session: ClientSession, connection: PostConnection): Promise<void> {
@@ -10,11 +12,9 @@ export async function shakeHands(session: ClientSession, connection: PostConnect
     capabilities: {},
     clientInfo: { name: "bench", version: "1.0.0" },
   });
-  const status = await post(connection, session.path, {
-    jsonrpc: "2.0",
-    method: "notifications/initialized",
-  });
-  if (status !== 202) throw new Error(`initialized was answered ${status}`);
+  session.begin(connection);
+  const message = { jsonrpc: "2.0", method: "notifications/initialized" };
+  requireStatus(202, "initialized", await post(connection, session.path, message));
 }
 
 /** The name of the echo tool: gateways may prefix it. */
@@ -33,21 +33,23 @@ async function request(
 ): Promise<Message> {
   let id = 0;
   const answer = new Promise<Message>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer to ${method} within 30 s`)), 30_000);
-    id = session.expect((message) => {
+    const timer = setTimeout(() => reject(new Error(`no answer to ${method} within 30 s`)), ANSWER_WITHIN_MS);
+    id = session.calls.expect((message) => {
       clearTimeout(timer);
       if (message === undefined) reject(new Error(`the stream ended before the answer to ${method}`));
       else if (message.error !== undefined) reject(new Error(`${method}: ${message.error.message}`));
       else resolve(message);
     });
   });
-  const accepted = post(connection, session.path, { jsonrpc: "2.0", id, method, params });
-  const [message] = await Promise.all([answer, accepted.then((status) => requireAccepted(method, status))]);
+  const taken = post(connection, session.path, { jsonrpc: "2.0", id, method, params }).then((status) =>
+    requireStatus(session.takenStatus, method, status),
+  );
+  const [message] = await Promise.all([answer, taken]);
   return message;
 }
 
-function requireAccepted(method: string, status: number): void {
-  if (status !== 202) throw new Error(`${method} was answered ${status}`);
+function requireStatus(due: number, what: string, status: number): void {
+  if (status !== due) throw new Error(`${what} was answered ${status}`);
 }
 
 function post(connection: PostConnection, path: string, message: object): Promise<number> {

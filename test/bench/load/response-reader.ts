@@ -4,7 +4,8 @@ const LINE_FEED = 10;
 const SEMICOLON = 59;
 
 export interface ResponseSink {
-  onHead(status: number): void;
+  /** `head` is all up to the empty line. */
+  onHead(status: number, head: string): void;
   onBody(bytes: Buffer): void;
   onEnd(): void;
 }
@@ -60,7 +61,7 @@ export class ResponseReader {
   }
 
   #beginBody(head: string): void {
-    this.#sink.onHead(Number(head.slice(9, 12)));
+    this.#sink.onHead(Number(head.slice(9, 12)), head);
     this.#chunked = /\r\ntransfer-encoding: *chunked/i.test(head);
     if (this.#chunked) {
       this.#expectChunk();

@@ -1,9 +1,11 @@
 import type { CallRun } from "./call.ts";
 import { figure, median, megabytes, table } from "../figures.ts";
+import { byTarget, middle, ratiosWithinRounds, spread, total } from "../ratios.ts";
 
 const HEAD = [
   "target",
-  "CPU ms/call",
+  // The same figure either way, and the one that holds on a noisy machine.
+  "CPU s/1,000 calls (= CPU ms/call)",
   "its rounds",
   "x base",
   "its rounds",
@@ -21,56 +23,37 @@ const HEAD = [
 
 /** Medians over the rounds; ratios are formed within a round first. */
 export function callTable(runs: readonly CallRun[], against: string): string {
-  const names = [...new Set(runs.map((run) => run.target))];
   return table(
     HEAD,
-    names.map((name) =>
-      callRow(
-        runs.filter((run) => run.target === name),
-        ratiosWithinRounds(runs, name, against),
+    byTarget(runs).map(({ name, own }) => [
+      name,
+      ...figuresOf(
+        own,
+        ratiosWithinRounds(runs, name, against, (run) => run.cpuMsPerCall),
       ),
-    ),
+    ]),
   );
 }
 
-export function ratiosWithinRounds(runs: readonly CallRun[], name: string, against: string): number[] {
-  return runs
-    .filter((run) => run.target === name)
-    .flatMap((run) => {
-      const base = runs.find((other) => other.target === against && other.round === run.round);
-      return base === undefined ? [] : [run.cpuMsPerCall / base.cpuMsPerCall];
-    });
-}
-
-function callRow(runs: readonly CallRun[], ratios: readonly number[]): string[] {
+function figuresOf(runs: readonly CallRun[], ratios: readonly number[]): string[] {
   // The CPU of a call stays what it is when the generator is the limit; rate and latency do not.
   const valid = runs.filter((run) => run.isValid);
   const invalid = runs.length - valid.length;
-  const cpu = runs.map((run) => run.cpuMsPerCall);
-  const share = figure(median(runs.map((run) => run.generatorShare)));
+  const share = middle(runs, (run) => run.generatorShare);
   return [
-    runs[0]?.target ?? "",
-    figure(median(cpu)),
-    spread(cpu),
+    middle(runs, (run) => run.cpuMsPerCall),
+    spread(runs.map((run) => run.cpuMsPerCall)),
     figure(median(ratios)),
     spread(ratios),
-    figure(median(valid.map((run) => run.callsPerSecond))),
-    figure(median(valid.map((run) => run.p50Ms))),
-    figure(median(valid.map((run) => run.p99Ms))),
-    figure(median(runs.map((run) => run.serverShare))),
+    middle(valid, (run) => run.callsPerSecond),
+    middle(valid, (run) => run.p50Ms),
+    middle(valid, (run) => run.p99Ms),
+    middle(runs, (run) => run.serverShare),
     invalid === 0 ? share : `${share} (${invalid} invalid)`,
-    sum(runs.map((run) => run.wrongSession)),
-    sum(runs.map((run) => run.stray)),
-    sum(runs.map((run) => run.errors)),
+    total(runs, (run) => run.wrongSession),
+    total(runs, (run) => run.stray),
+    total(runs, (run) => run.errors),
     `${megabytes(median(runs.map((run) => run.before.rssBytes)))} > ${megabytes(median(runs.map((run) => run.after.rssBytes)))}`,
     megabytes(median(runs.map((run) => run.after.pssBytes))),
   ];
-}
-
-function spread(values: readonly number[]): string {
-  return values.length === 0 ? "-" : `${figure(Math.min(...values))}-${figure(Math.max(...values))}`;
-}
-
-function sum(values: readonly number[]): string {
-  return String(values.reduce((total, value) => total + value, 0));
 }

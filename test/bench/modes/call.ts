@@ -23,7 +23,7 @@ export interface CallRun extends Run, Counted {
 export const CALL: Mode<CallRun> = {
   name: "call",
   about: "round trips: CPU of the server's tree, rate and latency",
-  targets: ["sse-echo", "sse-bridge", "express-echo", "gateway", "gateway-express"],
+  targets: ["sse-echo", "sse-bridge", "sse-bridge-shared", "express-echo", "gateway", "gateway-shared"],
   run: runCalls,
   table: (runs, { against }) => callTable(runs, against),
 };

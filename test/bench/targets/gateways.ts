@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -16,25 +16,38 @@ const ENV = {
   MAX_SESSIONS: "20000",
   MAX_SESSIONS_PER_KEY: "20000",
   MAX_CHILDREN: "1000",
-  LOG_LEVEL: "warn",
 };
-/** All that watches it. */
+/** Log, outbox and alerts are as they are by default, so that it is measured as it is run. */
+const USUAL = { METRICS_TOKEN: key };
+const UNWATCHED = {
+  LOG_LEVEL: "silent",
+  ALERT_ERROR_PERCENT: "0",
+  ALERT_SESSIONS_PERCENT: "0",
+  ALERT_SLOW_READERS: "0",
+  ALERT_SERVER_RESTARTS: "0",
+};
+const AUDIT_LOG = `bench-audit-${process.pid}-`;
 const WATCHED = {
+  ...USUAL,
   ALERT_LATENCY_MS: "1000",
-  METRICS_TOKEN: key,
-  AUDIT_LOG: join(tmpdir(), `bench-audit-${process.pid}-{instance}.log`),
+  AUDIT_LOG: join(tmpdir(), `${AUDIT_LOG}{instance}.log`),
 };
+const SHARED = { ...USUAL, MCP_SERVER_MODEL: "shared" };
 const CHILD = ["--", process.execPath, FAST_CHILD];
 
 /** The gateway, as it is built in dist/, in front of the fast child or of the built-in server. */
 export const GATEWAYS: readonly Target[] = [
   gateway("gateway", CHILD),
+  gateway("gateway-streamable", CHILD, { transport: "streamable" }),
+  gateway("gateway-shared", CHILD, { env: SHARED }),
+  gateway("gateway-shared-streamable", CHILD, { env: SHARED, transport: "streamable" }),
   gateway("gateway-express", CHILD, { script: GATEWAY_THROUGH_EXPRESS }),
   // What it costs to watch: the same gateway with everything off that watches it, and with everything on.
-  gateway("gateway-unwatched", CHILD, { env: { ALERT_ERROR_PERCENT: "0" } }),
+  gateway("gateway-unwatched", CHILD, { env: UNWATCHED }),
   gateway("gateway-watched", CHILD, { env: WATCHED }),
   // Without a command it serves the built-in server: no children, so that thousands of sessions can be open.
   gateway("gateway-builtin", []),
+  gateway("gateway-builtin-streamable", [], { transport: "streamable" }),
 ];
 
 interface Variant {
@@ -46,7 +59,7 @@ interface Variant {
 function gateway(
   name: string,
   words: readonly string[],
-  { script = GATEWAY, env = {}, transport = "sse" }: Variant = {},
+  { script = GATEWAY, env = USUAL, transport = "sse" }: Variant = {},
 ): Target {
   return {
     name,
@@ -59,3 +72,8 @@ function gateway(
     missing: () => (existsSync(GATEWAY) ? undefined : "dist/main.js is not built"),
   };
 }
+
+// Each instance names its file anew.
+process.once("exit", () => {
+  for (const name of readdirSync(tmpdir())) if (name.startsWith(AUDIT_LOG)) rmSync(join(tmpdir(), name));
+});

@@ -1,9 +1,9 @@
 import type { Told } from "./handshake.ts";
 import type { Sendable } from "./outbox.ts";
-import type { SessionEnd, SessionParts } from "./session-parts.ts";
+import type { SessionEnd } from "./session-parts.ts";
 
-/** What an exchange needs of its session. */
-export interface ExchangeParts extends SessionParts {
+/** What an exchange asks and tells its session. */
+export interface ExchangeEvents {
   /** Sends a message to the client; with a lane it is about the request that waits there. */
   push(message: Buffer, sendable: Sendable, lane?: string): void;
   /** Whether the client listens to this lane now. */
