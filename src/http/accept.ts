@@ -5,6 +5,15 @@ export function prefersStream(accept: string | undefined): boolean {
   return stream >= 0 && stream < json;
 }
 
+/** What most clients of Streamable HTTP send, each in one of these spellings. */
+const BOTH = /^(?:application\/json, ?text\/event-stream|text\/event-stream, ?application\/json)$/;
+
+/** Whether an Accept header leaves room for both media types of Streamable HTTP. */
+export function acceptsBoth(accept: string | undefined): boolean {
+  if (accept !== undefined && BOTH.test(accept)) return true;
+  return accepts(accept, "application/json") && accepts(accept, "text/event-stream");
+}
+
 /** Whether an Accept header leaves room for this media type. curl sends none that says no. */
 export function accepts(accept: string | undefined, type: string): boolean {
   if (accept === undefined) return true;

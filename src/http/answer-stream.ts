@@ -9,12 +9,18 @@ export interface AnswerStreamOptions {
   canPrime: boolean;
   /** Whether the client would rather have a stream than plain JSON. */
   prefersStream: boolean;
-  headers: Record<string, string>;
+  /** The session's id, which the client is told with every answer. */
+  sessionId: string;
   retryMs: () => number;
 }
 
 /** How long an answer is waited for before a stream is begun, which a cut cannot lose. Most answers need no stream. */
 const PATIENCE_MS = 100;
+const JSON_HEADERS = Object.entries({
+  ...COMMON_HEADERS,
+  "Content-Type": "application/json; charset=utf-8",
+}).flat();
+
 /** How long a client may take to read an answer: so long, plus 1 ms for each 32 bytes. */
 const SLOW_MS = 30_000;
 const SLOW_BYTES_PER_MS = 32;
@@ -94,13 +100,10 @@ export class AnswerStream extends EventStream {
   #answer(message: Buffer): void {
     clearTimeout(this.#patience);
     this.#state = "over";
-    this.res.writeHead(200, {
-      ...COMMON_HEADERS,
-      "Content-Type": "application/json; charset=utf-8",
-      "Content-Length": String(message.length),
-      "X-Request-Id": requestIdOf(this.res),
-      ...this.#options.headers,
-    });
+    // Names and values in turn, which Node writes as they are.
+    const headers = [...JSON_HEADERS, "Content-Length", String(message.length), "X-Request-Id"];
+    headers.push(requestIdOf(this.res), "Mcp-Session-Id", this.#options.sessionId);
+    this.res.writeHead(200, headers);
     this.finish(message, SLOW_MS + message.length / SLOW_BYTES_PER_MS, this.taken);
   }
 
@@ -108,8 +111,8 @@ export class AnswerStream extends EventStream {
     clearTimeout(this.#patience);
     if (this.#state !== "waiting") return;
     this.#state = "stream";
-    const { idPrefix, canPrime, headers, retryMs } = this.#options;
-    this.begin(headers);
+    const { idPrefix, canPrime, sessionId, retryMs } = this.#options;
+    this.begin({ "Mcp-Session-Id": sessionId });
     this.prime(idPrefix, retryMs(), canPrime ? 0 : undefined);
     if (this.#held === undefined) return;
     this.#hasWritten = true;

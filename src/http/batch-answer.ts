@@ -34,18 +34,16 @@ export async function answerBatch(
   const shared = new SharedStream(res, requests);
   shared.stream.begin({ "Mcp-Session-Id": id });
   for (const [position, { message, envelope }] of scanned.entries()) {
-    if (envelope.kind !== "request") {
-      // Nobody waits for an answer to it, so there is nobody to tell.
-      await give(request, id, message, envelope, parts).catch(() => undefined);
-      continue;
-    }
     // An id may stand twice in it.
-    const lane = laneId(`${requestIdOf(res)}-${position}`, envelope.id as string);
-    const stream = new BatchPart(shared, `${id}.${lane}.`);
-    await give(request, id, message, envelope, parts, { lane, stream }).catch((error: unknown) => {
-      stream.write(0, lateRpcError(res, error, parts.log, envelope.id));
-      stream.end();
-    });
+    const lane = laneId(`${requestIdOf(res)}-${position}`, envelope.id ?? "");
+    const stream = envelope.kind === "request" ? new BatchPart(shared, `${id}.${lane}.`) : undefined;
+    try {
+      await give(request, id, message, envelope, parts, stream && { lane, stream });
+    } catch (error) {
+      // Of what is no request nobody waits for an answer, so there is nobody to tell.
+      stream?.write(0, lateRpcError(res, error, parts.log, envelope.id));
+      stream?.end();
+    }
   }
 }
 

@@ -154,6 +154,8 @@ export class EventStream implements ClientStream {
   protected finish(last: string | Buffer | undefined, withinMs = END_MS, taken?: WriteCallback): void {
     const { res } = this;
     res.end(last, taken);
+    // The kernel has all of it, and needs no watching.
+    if (res.writableLength === 0) return;
     const timer = setTimeout(() => res.destroy(), withinMs).unref();
     res.once("close", () => clearTimeout(timer));
   }

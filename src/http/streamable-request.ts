@@ -35,26 +35,26 @@ export interface StreamableRequest {
 }
 
 /** Who asks, and of which session. A session of someone else answers as one that does not exist. */
-export async function identify(
+export function identify(
   req: IncomingMessage,
   res: ServerResponse,
   parts: DoorParts,
-): Promise<StreamableRequest> {
+): StreamableRequest | Promise<StreamableRequest> {
   const { authenticator, servers, trustProxy, sessions, elsewhere } = parts;
   const address = clientAddress(req, trustProxy);
   const caller = authenticator.identify(req, queryOf(req).get("apiKey"), address);
   if (caller === undefined) throw new GatewayError("api_key_missing");
   const server = serverOf(req, servers, caller.name);
   const version = (req.headers["mcp-protocol-version"] as string | undefined) ?? UNNAMED_VERSION;
-  const request = { req, res, caller, address, server, version };
   if (namesModern(req.headers)) {
     if (req.method !== "POST") throw methodNotAllowed(res, "POST");
-    return { ...request, id: undefined, session: undefined };
+    return { req, res, caller, address, server, version, id: undefined, session: undefined };
   }
   if (!VERSIONS.has(version)) throw new GatewayError("unsupported_version");
   const id = req.headers["mcp-session-id"] as string | undefined;
-  if (id === undefined) return { ...request, id, session: undefined };
-  const session = isSessionId(id) ? sessions.find(id) : undefined;
+  const session = id !== undefined && isSessionId(id) ? sessions.find(id) : undefined;
+  const request = { req, res, caller, address, server, version, id, session };
+  if (id === undefined) return request;
   const isOurs = session === undefined ? isSessionId(id) : session.caller === caller.name;
   const isMeant = session === undefined || (session.transport === "streamable" && session.server === server);
   if (!isOurs || !isMeant) {
@@ -63,34 +63,34 @@ export async function identify(
       parts.events.emit({ type: "session_foreign", session: id, caller: caller.name, address });
     throw refusal;
   }
-  if (session !== undefined) sessions.showKey(session, caller.key);
-  if (session === undefined) {
-    await elsewhere
-      .expect(id, caller.name, { transport: "streamable", server, address })
-      .catch((error: unknown) => {
-        throw error instanceof GatewayError && error.reason === "session_not_found"
-          ? notFound(parts, caller)
-          : error;
-      });
+  if (session !== undefined) {
+    sessions.showKey(session, caller.key);
+    return request;
   }
-  return { ...request, id, session };
+  return elsewhere.expect(id, caller.name, { transport: "streamable", server, address }).then(
+    () => request,
+    (error: unknown) => {
+      const isUnknown = error instanceof GatewayError && error.reason === "session_not_found";
+      throw isUnknown ? notFound(parts, caller) : error;
+    },
+  );
 }
 
-/** Gives one message to the session, here or elsewhere. */
-export async function give(
+/** Gives one message to the session, here or elsewhere. Undefined when that is done. */
+export function give(
   { caller, session }: StreamableRequest,
   id: string,
   message: Buffer,
   envelope: Envelope,
   { sessions, elsewhere }: DoorParts,
   reply?: Reply,
-): Promise<void> {
+): Promise<void> | undefined {
   if (session === undefined || session.isLeaving)
     return elsewhere.deliver(id, caller.name, message, envelope, reply);
   // What is in flight may finish, and for that the client's answers must pass.
   if (sessions.isDraining && !sessions.handsOver && envelope.kind === "request")
     throw new GatewayError("draining");
-  await session.deliver(message, envelope, reply);
+  return session.deliver(message, envelope, reply);
 }
 
 function notFound({ authenticator }: DoorParts, caller: Caller): GatewayError {

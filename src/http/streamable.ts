@@ -3,7 +3,7 @@ import { isBatch } from "../protocol/batch.ts";
 import { scanMessage, type Envelope } from "../protocol/json-rpc.ts";
 import { isModern } from "../protocol/modern.ts";
 import { laneId } from "../session/lane-id.ts";
-import { accepts, prefersStream } from "./accept.ts";
+import { acceptsBoth, prefersStream } from "./accept.ts";
 import { answerEmpty, requestIdOf } from "./answer.ts";
 import { AnswerStream } from "./answer-stream.ts";
 import { answerBatch } from "./batch-answer.ts";
@@ -29,7 +29,8 @@ export function createStreamable(parts: DoorParts): Route {
   return async (req, res) => {
     try {
       if (parts.sessions.mustVerify) await parts.sessions.verify();
-      const request = await identify(req, res, parts);
+      const found = identify(req, res, parts);
+      const request = found instanceof Promise ? await found : found;
       switch (req.method) {
         case "POST":
           return await post(request, parts);
@@ -49,8 +50,7 @@ export function createStreamable(parts: DoorParts): Route {
 async function post(request: StreamableRequest, parts: DoorParts): Promise<void> {
   const { req, res, caller, server, id } = request;
   const { accept } = req.headers;
-  if (!accepts(accept, "application/json") || !accepts(accept, "text/event-stream"))
-    throw new GatewayError("not_acceptable");
+  if (!acceptsBoth(accept)) throw new GatewayError("not_acceptable");
   expectJson(req);
   const message = await readBody(req, res, parts.maxBodyBytes);
   // A body may take its time, and its key be revoked meanwhile.
@@ -113,11 +113,12 @@ async function ask(
     idPrefix: `${id}.${lane}.`,
     canPrime: version >= FIRST_PRIMED,
     prefersStream: prefersStream(req.headers.accept),
-    headers: { "Mcp-Session-Id": id },
+    sessionId: id,
     retryMs,
   });
   try {
-    await give(request, id, message, envelope, parts, { lane, stream });
+    const given = give(request, id, message, envelope, parts, { lane, stream });
+    if (given !== undefined) await given;
   } catch (error) {
     onFailed?.();
     if (!stream.hasBegun) {

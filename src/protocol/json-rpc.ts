@@ -23,6 +23,9 @@ export interface Envelope {
   readonly method: string | undefined;
   /** A response that carries `error`. */
   readonly failed: boolean;
+  /** Where the value of `id` begins and ends in the bytes; both 0 when there is none. */
+  readonly idStart: number;
+  readonly idEnd: number;
   /** Where the value of `params` begins and ends in the bytes; both 0 when there is none. */
   readonly paramsStart: number;
   readonly paramsEnd: number;
@@ -64,6 +67,8 @@ export function scanMessage(bytes: Buffer): Envelope | Problem {
   let version = false;
   let result = false;
   let failed = false;
+  let idStart = 0;
+  let idEnd = 0;
   let paramsStart = 0;
   let paramsEnd = 0;
   let problem: Problem | undefined;
@@ -99,6 +104,8 @@ export function scanMessage(bytes: Buffer): Envelope | Problem {
             break;
           case "id":
             id = readId(bytes, value, end);
+            idStart = value;
+            idEnd = end;
             if (id === undefined) problem ??= "invalid_id";
             break;
           case "method":
@@ -134,18 +141,12 @@ export function scanMessage(bytes: Buffer): Envelope | Problem {
   if (!version) return "invalid_message";
   if (method !== undefined) {
     if (result || failed) return "invalid_message";
-    return {
-      kind: id === undefined ? "notification" : "request",
-      id,
-      method,
-      failed,
-      paramsStart,
-      paramsEnd,
-    };
+    const kind = id === undefined ? "notification" : "request";
+    return { kind, id, method, failed, idStart, idEnd, paramsStart, paramsEnd };
   }
   if (result === failed || paramsEnd > 0) return "invalid_message";
   if (id === undefined) return "invalid_id";
-  return { kind: "response", id, method, failed, paramsStart, paramsEnd };
+  return { kind: "response", id, method, failed, idStart, idEnd, paramsStart, paramsEnd };
 }
 
 /**

@@ -20,6 +20,8 @@ export const OBJECT = 0x7b;
 export const OBJECT_END = 0x7d;
 const ARRAY_END = 0x5d;
 const BACKSLASH = 0x5c;
+/** After so many bytes without an escape a string is taken for a long one. */
+const LONG_BYTES = 128;
 
 /** Elements met so far in the running walk; walks never interleave. */
 let elements = 0;
@@ -90,6 +92,7 @@ function skipArray(bytes: Buffer, at: number, depth: number): number {
 }
 
 export function skipString(bytes: Buffer, at: number): number {
+  let plainSince = at;
   for (at += 1; ; at += 1) {
     const byte = bytes[at];
     if (byte === QUOTE) return at + 1;
@@ -97,8 +100,39 @@ export function skipString(bytes: Buffer, at: number): number {
     if (byte === BACKSLASH) {
       at = skipEscape(bytes, at + 1);
       if (at < 0) return at;
+      plainSince = at;
+    } else if (at - plainSince === LONG_BYTES) {
+      at = skipPlainWords(bytes, at + 1) - 1;
     }
   }
+}
+
+/**
+ * Goes on past bytes that mean nothing in a string, four at a time, which is four times as fast. Stops at or shortly
+ * before a quote, a backslash, a control character or the end.
+ */
+function skipPlainWords(bytes: Buffer, at: number): number {
+  // Where words begin in memory, which is not where the text does.
+  const start = at + (-(bytes.byteOffset + at) & 3);
+  if (start + 4 > bytes.length) return at;
+  for (let byte = at; byte < start; byte += 1) if (isSpecial(bytes[byte] as number)) return byte;
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset + start, (bytes.length - start) >> 2);
+  let word = 0;
+  while (word < words.length && !hasSpecial(words[word] as number)) word += 1;
+  return start + word * 4;
+}
+
+const isSpecial = (byte: number): boolean => byte < 0x20 || byte === QUOTE || byte === BACKSLASH;
+
+/** The same of four bytes: a byte's high bit is left over from `(x - n) & ~x` only where x was below n. */
+function hasSpecial(word: number): boolean {
+  const quotes = word ^ 0x22222222;
+  const backslashes = word ^ 0x5c5c5c5c;
+  const below =
+    ((word - 0x20202020) & ~word) |
+    ((quotes - 0x01010101) & ~quotes) |
+    ((backslashes - 0x01010101) & ~backslashes);
+  return (below & 0x80808080) !== 0;
 }
 
 /** Answers the position of the escape's last byte. */

@@ -32,6 +32,16 @@ export function splice(message: Buffer, changes: readonly (Span & { text: string
   return Buffer.concat(pieces);
 }
 
+/** The same for one place, without the pieces. */
+export function spliceOne(message: Buffer, { start, end }: Span, text: string): Buffer {
+  const bytes = Buffer.byteLength(text);
+  const spliced = Buffer.allocUnsafe(message.length - (end - start) + bytes);
+  message.copy(spliced, 0, 0, start);
+  spliced.write(text, start, "utf8");
+  message.copy(spliced, start + bytes, end);
+  return spliced;
+}
+
 /** The text of a value. */
 export const textAt = (message: Buffer, { start, end }: Span): string => message.toString("utf8", start, end);
 

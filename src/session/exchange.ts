@@ -18,13 +18,13 @@ const NOTIFICATION: Sendable = { kind: "notification", id: undefined };
  * the client gets one outcome: its response, or an error.
  */
 export class Exchange {
+  /** When the server last sent something, in ms. */
+  heardAt = -Infinity;
   readonly #parts: SessionParts;
   readonly #events: ExchangeEvents;
   readonly #requests: Requests;
   #handshake: Handshake;
   #link: SessionLink;
-  /** When the server last sent something. */
-  #heardAt = -Infinity;
   #progressAt = -Infinity;
   #dropped = 0;
   #isOver = false;
@@ -53,11 +53,6 @@ export class Exchange {
   /** Messages of the server that were not forwarded: not JSON-RPC, or answers to nothing. */
   get dropped(): number {
     return this.#dropped;
-  }
-
-  /** When the server last sent something, in ms. */
-  get heardAt(): number {
-    return this.#heardAt;
   }
 
   /** What a fresh link must be told. */
@@ -155,9 +150,8 @@ export class Exchange {
     return unanswered;
   }
 
-  /** Answers all that the client has asked with a fault, if there is one. */
-  failAll(reason: Reason | undefined): void {
-    if (reason === undefined) return;
+  /** Answers all that the client has asked with a fault. */
+  failAll(reason: Reason): void {
     for (const unanswered of this.takeUnanswered()) this.#fail(unanswered, reason);
   }
 
@@ -202,7 +196,7 @@ export class Exchange {
       now,
       makeRoom,
       mayRestart: () => this.#requests.isInitialized,
-      onMessage: (message) => link === this.#link && this.#receive(message),
+      onMessage: (message, envelope) => link === this.#link && this.#receive(message, envelope),
       onRest: (id) => link === this.#link && restLane(this.#requests.find(id)?.lane ?? ""),
       onAnnouncement: (message) => push(message, NOTIFICATION),
       onLost: () => link === this.#link && this.#lost(),
@@ -217,19 +211,26 @@ export class Exchange {
     const call = this.#watch(message, envelope);
     const line = call?.message ?? message;
     const entered = this.#requests.enter(envelope, line, now(), lane, call);
-    const given = () => {
-      if (this.#handshake.note(envelope, message)) this.#events.tell(this.#handshake.told);
-    };
-    const failed = (error: unknown) => {
-      this.#requests.leave(entered);
-      journal?.settled(entered.id, lane);
-      call?.end({ failed: true, reason: error instanceof GatewayError ? error.reason : "internal" });
-      throw error;
-    };
-    const sent = this.#link.send(line)?.then(given, failed);
+    // Who watches may have changed the message, and its places with it.
+    const giving = this.#link.send(line, line === message ? envelope : undefined);
+    const sent = giving?.then(
+      () => this.#note(envelope, message),
+      (error: unknown) => this.#takeBack(entered, error),
+    );
     const kept = journal?.accepted(entered.id, line, lane);
-    if (sent === undefined) given();
+    if (sent === undefined) this.#note(envelope, message);
     return sent === undefined || kept === undefined ? (sent ?? kept) : sent.then(() => kept);
+  }
+
+  #note(envelope: Envelope, message: Buffer): void {
+    if (this.#handshake.note(envelope, message)) this.#events.tell(this.#handshake.told);
+  }
+
+  #takeBack(entered: Unanswered, error: unknown): never {
+    this.#requests.leave(entered);
+    this.#parts.journal?.settled(entered.id, entered.lane);
+    entered.call?.end({ failed: true, reason: error instanceof GatewayError ? error.reason : "internal" });
+    throw error;
   }
 
   #watch(message: Buffer, { id, method }: Envelope): CallInFlight | undefined {
@@ -238,11 +239,11 @@ export class Exchange {
     return calls?.begin({ server, session, transport, message, ...asked });
   }
 
-  #receive(message: Buffer): void {
+  #receive(message: Buffer, known: Envelope | undefined): void {
     if (this.#isOver) return;
-    const envelope = scanMessage(message);
+    const envelope = known ?? scanMessage(message);
     if (typeof envelope === "string") return this.#drop(envelope);
-    this.#heardAt = this.#parts.now();
+    this.heardAt = this.#parts.now();
     let lane: string | undefined;
     let isRefused = false;
     if (envelope.kind === "response") {
@@ -255,7 +256,7 @@ export class Exchange {
       isRefused = asked.method === "initialize" && envelope.failed;
     } else {
       if (envelope.kind === "request") this.#requests.ask(envelope);
-      else if (envelope.method === "notifications/progress") this.#progressAt = this.#heardAt;
+      else if (envelope.method === "notifications/progress") this.#progressAt = this.heardAt;
       if (this.#parts.transport === "streamable")
         lane = laneOf(message, envelope, this.#requests, this.#events.hasStream);
     }
@@ -283,10 +284,9 @@ export class Exchange {
   #drop(why: string): void {
     this.#dropped += 1;
     // Told at 1, 2, 4, 8, …: a mad child must not flood the log.
-    if ((this.#dropped & (this.#dropped - 1)) === 0) {
-      const { log, id } = this.#parts;
-      log.warn({ session: id, why, dropped: this.#dropped }, "message of the server not forwarded");
-    }
+    if ((this.#dropped & (this.#dropped - 1)) !== 0) return;
+    const { log, id } = this.#parts;
+    log.warn({ session: id, why, dropped: this.#dropped }, "message of the server not forwarded");
   }
 
   #fail({ id, lane, call }: Unanswered, reason: Reason): void {

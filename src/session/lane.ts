@@ -1,15 +1,8 @@
-import type { Backlog } from "./backlog.ts";
 import type { ClientStream, ClientStreamEvents } from "./client-stream.ts";
-import { Outbox, type Sendable, type Sent } from "./outbox.ts";
+import { Outbox, type OutboxParts, type Sendable, type Sent } from "./outbox.ts";
 
-export interface LaneParts {
-  id: string;
-  /** The request that it waits for, as in `Envelope.id`. */
-  requestId: string;
-  backlog: Backlog;
-  numbers: { last: number };
-  /** Monotonic time in ms. */
-  now: () => number;
+/** What the lanes of one session have in common. */
+export interface LaneParts extends OutboxParts {
   /** The client's socket took a message. */
   onTaken(lane: Lane, sent: Sent): void;
   /** Its stream is over. */
@@ -30,11 +23,12 @@ export class Lane implements ClientStreamEvents {
   #changedAt: number;
   #canResume = true;
 
-  constructor(parts: LaneParts) {
-    this.id = parts.id;
-    this.requestId = parts.requestId;
+  /** @param requestId the request that it waits for, as in `Envelope.id`. */
+  constructor(id: string, requestId: string, parts: LaneParts) {
+    this.id = id;
+    this.requestId = requestId;
     this.#parts = parts;
-    this.#outbox = new Outbox({ ...parts, waitsAside: true });
+    this.#outbox = new Outbox(parts);
     this.#streamSince = this.#changedAt = parts.now();
   }
 

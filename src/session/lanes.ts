@@ -28,6 +28,7 @@ const KEPT_RECENT = 512;
 /** The lanes of one session: one a request, from its POST until its answer has arrived or nobody comes for it. */
 export class Lanes {
   readonly #parts: LanesParts;
+  readonly #laneParts: LaneParts;
   readonly #byId = new Map<string, Lane>();
   /** Those that are done and only kept, the oldest first, with the bytes that each holds. */
   readonly #kept = new Map<Lane, number>();
@@ -35,6 +36,12 @@ export class Lanes {
 
   constructor(parts: LanesParts) {
     this.#parts = parts;
+    const { backlog, numbers, now, onTaken } = parts;
+    this.#laneParts = {
+      ...{ backlog, numbers, now, waitsAside: true },
+      onTaken: (lane, sent) => onTaken(lane.id, sent),
+      onStreamEnd: (lane) => this.#streamEnded(lane),
+    };
   }
 
   get hasStreams(): boolean {
@@ -54,16 +61,7 @@ export class Lanes {
   }
 
   open(id: string, requestId: string, stream?: ClientStream): Lane {
-    const { onTaken, backlog, numbers, now } = this.#parts;
-    const lane = new Lane({
-      id,
-      requestId,
-      backlog,
-      numbers,
-      now,
-      onTaken: (one, sent) => onTaken(one.id, sent),
-      onStreamEnd: (one) => this.#streamEnded(one),
-    });
+    const lane = new Lane(id, requestId, this.#laneParts);
     this.#byId.set(id, lane);
     if (stream !== undefined) lane.attach(stream);
     return lane;

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
+import type { Envelope } from "../protocol/json-rpc.ts";
 import type { Link, LinkEnd, Upstream } from "../upstream/upstream.ts";
 import { answersReplay, type Handshake } from "./handshake.ts";
 
@@ -21,7 +22,8 @@ export interface SessionLinkParts {
   makeRoom(): void;
   /** Whether the client is far enough for a server that ended by itself to be replaced. */
   mayRestart(): boolean;
-  onMessage(message: Buffer): void;
+  /** As `LinkEvents.onMessage`. */
+  onMessage(message: Buffer, envelope?: Envelope): void;
   /** As `LinkEvents.onRest`. */
   onRest(id: string): void;
   /** A server that was told the handshake anew has this for the client. */
@@ -54,10 +56,10 @@ export class SessionLink {
   }
 
   /** Gives one message, on one line, to the server; opens the link when there is none. As `Link.send`. */
-  send(line: Buffer): Promise<void> | undefined {
-    if (this.#link !== undefined) return this.#link.send(line);
+  send(line: Buffer, envelope?: Envelope): Promise<void> | undefined {
+    if (this.#link !== undefined) return this.#link.send(line, envelope);
     // The order of these continuations is the order of the messages.
-    return (this.#opening ?? this.#open()).then((link) => link.send(line));
+    return (this.#opening ?? this.#open()).then((link) => link.send(line, envelope));
   }
 
   /** Tells the server if there is one; it is not started for this. */
@@ -145,9 +147,9 @@ export class SessionLink {
     const link = await upstream.open(
       {
         owner: this.#parts.caller,
-        onMessage: (message) => {
+        onMessage: (message, envelope) => {
           if (!isTold && answersReplay(message)) answered(message);
-          else onMessage(message);
+          else onMessage(message, envelope);
         },
         onRest,
         onEnd: (end) => {

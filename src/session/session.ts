@@ -223,7 +223,8 @@ export class Session {
   close(end: SessionEnd, retryMs?: number): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#exchange.failAll(lastWords(end));
+    const reason = lastWords(end);
+    if (reason !== undefined) this.#exchange.failAll(reason);
     this.#streams.close(end === "slow_reader" ? "cut" : "end", retryMs);
     this.#parts.journal?.end(end === "released");
     this.#parts.onEnd(this, end, this.#exchange.close());

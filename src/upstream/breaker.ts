@@ -104,11 +104,11 @@ export function breakUpstream(inner: Upstream, options: BreakerOptions): Upstrea
         openedAt = now();
         timer = setTimeout(() => judge(hasSpoken ? succeeded : undecided), YOUNG_MS).unref();
       },
-      onMessage(message) {
+      onMessage(message, envelope) {
         hasSpoken = true;
         // What crashes after an answer may have been crashed by its one client: that says nothing to the others.
         if (!isJudged && (isOld() || isAnswer(message))) judge(succeeded);
-        events.onMessage(message);
+        events.onMessage(message, envelope);
       },
       onEnd(end: LinkEnd) {
         clearTimeout(timer);

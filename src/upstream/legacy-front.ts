@@ -1,6 +1,6 @@
 import { GatewayError } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { scanMessage } from "../protocol/json-rpc.ts";
+import { type Envelope, scanMessage } from "../protocol/json-rpc.ts";
 import { EraMemory } from "./legacy-memory.ts";
 import { isOfEra, isOfKnownVersion, mayBeOfEra } from "./legacy-refusal.ts";
 import { LegacyTalk } from "./legacy-talk.ts";
@@ -83,19 +83,19 @@ class FrontLink implements Link {
     else await this.#openDirect(signal);
   }
 
-  send(message: Buffer): Promise<void> | undefined {
+  send(message: Buffer, known?: Envelope): Promise<void> | undefined {
     if (this.#isEnded || this.#closed !== undefined)
       return Promise.reject(new GatewayError("upstream_exited"));
     const server = this.#talk ?? this.#trial ?? this.#direct;
     if (server === undefined) return Promise.reject(new GatewayError("upstream_exited"));
-    if (!this.#isNew) return server.send(message);
-    const envelope = scanMessage(message);
+    if (!this.#isNew) return server.send(message, known);
+    const envelope = known ?? scanMessage(message);
     if (typeof envelope !== "string" && envelope.method === "initialize") {
       this.#initialize = { id: envelope.id as string, message };
       if (this.#talk !== undefined) return this.#introduceAnew(this.#talk, message);
-      return server.send(message)?.catch((error: unknown) => this.#tryAfter(error, message));
+      return server.send(message, known)?.catch((error: unknown) => this.#tryAfter(error, message));
     }
-    return server.send(message);
+    return server.send(message, known);
   }
 
   pause(): void {
@@ -126,7 +126,7 @@ class FrontLink implements Link {
       const link: Link = await this.#parts.direct.open(
         {
           owner: this.#parts.events.owner,
-          onMessage: (message) => this.#take(message),
+          onMessage: (message, envelope) => this.#take(message, envelope),
           onRest: (id) => this.#parts.events.onRest?.(id),
           // The link that was left for the translation ends too.
           onEnd: (end) => {
@@ -152,11 +152,11 @@ class FrontLink implements Link {
     return talk;
   }
 
-  #take(message: Buffer): void {
+  #take(message: Buffer, known: Envelope | undefined): void {
     if (this.#talk !== undefined) return;
     if (!this.#isNew || this.#trial !== undefined || this.#initialize === undefined)
-      return this.#give(message);
-    const envelope = scanMessage(message);
+      return this.#give(message, known);
+    const envelope = known ?? scanMessage(message);
     if (typeof envelope === "string" || envelope.id !== this.#initialize.id || envelope.kind !== "response")
       return this.#give(message);
     if (envelope.failed && mayBeOfEra(message)) {
@@ -233,8 +233,8 @@ class FrontLink implements Link {
     return talk.introduce(initialize, this.#initialize?.id as string);
   }
 
-  #give(message: Buffer): void {
-    if (this.#closed === undefined && !this.#isEnded) this.#parts.events.onMessage(message);
+  #give(message: Buffer, envelope?: Envelope): void {
+    if (this.#closed === undefined && !this.#isEnded) this.#parts.events.onMessage(message, envelope);
   }
 
   #end(end: LinkEnd): void {

@@ -1,5 +1,5 @@
 import { GatewayError } from "../errors.ts";
-import { scanMessage } from "../protocol/json-rpc.ts";
+import { type Envelope, scanMessage } from "../protocol/json-rpc.ts";
 import type { CarriedRequest } from "./mux-requests.ts";
 import type { Trunk } from "./mux-trunk.ts";
 import type { Link, LinkEnd, LinkEvents } from "./upstream.ts";
@@ -38,9 +38,9 @@ export class Branch implements Link {
     return this.#isPaused;
   }
 
-  send(message: Buffer): Promise<void> | undefined {
+  send(message: Buffer, known?: Envelope): Promise<void> | undefined {
     if (!this.#isOpen) return Promise.reject(new GatewayError("upstream_exited"));
-    const envelope = scanMessage(message);
+    const envelope = known ?? scanMessage(message);
     if (typeof envelope === "string") return Promise.reject(new GatewayError(envelope));
     const tooMuch = this.#sendingBytes > 0 && this.#sendingBytes + message.length > MAX_SENDING_BYTES;
     if (tooMuch) return Promise.reject(new GatewayError("upstream_busy"));
@@ -67,10 +67,10 @@ export class Branch implements Link {
     this.end("closed");
   }
 
-  /** Gives the client a message, now or when it is ready for it. */
-  deliver(message: Buffer): void {
+  /** Gives the client a message, now or when it is ready for it. `envelope` as in `LinkEvents.onMessage`. */
+  deliver(message: Buffer, envelope?: Envelope): void {
     if (!this.#isOpen) return;
-    if (!this.#isPaused && this.#held.length === 0) return this.#events.onMessage(message);
+    if (!this.#isPaused && this.#held.length === 0) return this.#events.onMessage(message, envelope);
     this.#held.push(message);
     this.#heldBytes += message.length;
     if (this.#heldBytes > MAX_HELD_BYTES && this.#held.length > 1) this.end("upstream_busy");

@@ -1,5 +1,5 @@
 import { type Envelope } from "../protocol/json-rpc.ts";
-import { locate, type Span, spelled, splice, textAt } from "../protocol/splice.ts";
+import { locate, type Span, spelled, splice, spliceOne, textAt } from "../protocol/splice.ts";
 
 const PROGRESS_TOKEN = "progressToken";
 /** Its value is the id of the `subscriptions/listen` request that a message belongs to. */
@@ -35,30 +35,39 @@ export interface Renamed {
   readonly ownToken: string | undefined;
 }
 
-/** Gives a request another id, which is its progress token too if it has one. */
-export function renameRequest(message: Buffer, innerId: string): Renamed {
-  const id = locate(message, ["id"]) as Span;
+/** Gives a request another id, which is its progress token too if it has one. `id` is where its own stands. */
+export function renameRequest(message: Buffer, innerId: string, id = locateId(message)): Renamed {
   const token = find(message, "params", "_meta", PROGRESS_TOKEN);
-  const changes = [id, ...(token ? [token] : [])]
-    .toSorted((a, b) => a.start - b.start)
-    .map((span) => ({ ...span, text: innerId }));
   return {
-    message: splice(message, changes),
+    message: renameAt(message, id, token, innerId),
     ownId: textAt(message, id),
     ownToken: token && textAt(message, token),
   };
 }
 
-/** An answer as the client is to see it, whose id for the request is given letter by letter. */
-export function renameAnswer(answer: Buffer, ownId: string): Buffer {
-  const id = locate(answer, ["id"]) as Span;
+/** An answer as the client is to see it, whose id for the request is given letter by letter. `id` is where ours stands. */
+export function renameAnswer(answer: Buffer, ownId: string, id = locateId(answer)): Buffer {
   const subscription = find(answer, "result", "_meta", SUBSCRIPTION_ID);
   const isIts = subscription && spelled(textAt(answer, subscription)) === spelled(textAt(answer, id));
-  const changes = [id, ...(isIts ? [subscription] : [])]
-    .toSorted((a, b) => a.start - b.start)
-    .map((span) => ({ ...span, text: ownId }));
-  return splice(answer, changes);
+  return renameAt(answer, id, isIts ? subscription : undefined, ownId);
 }
+
+function renameAt(message: Buffer, id: Span, other: Span | undefined, text: string): Buffer {
+  if (other === undefined) return spliceOne(message, id, text);
+  const [first, second] = id.start < other.start ? [id, other] : [other, id];
+  return splice(message, [
+    { ...first, text },
+    { ...second, text },
+  ]);
+}
+
+const locateId = (message: Buffer): Span => locate(message, ["id"]) as Span;
+
+/** Where the id stands in a message that was looked into. */
+export const idOf = ({ idStart, idEnd }: Pick<Envelope, "idStart" | "idEnd">): Span => ({
+  start: idStart,
+  end: idEnd,
+});
 
 /** A place in a message that names a request or its progress, and the name. */
 export interface Mark extends Span {
@@ -90,7 +99,7 @@ export const rename = (message: Buffer, mark: Mark, text: string): Buffer =>
   splice(message, [{ start: mark.start, end: mark.end, text }]);
 
 /** A client's id for its request, letter by letter. */
-export const ownIdOf = (request: Buffer): string => textAt(request, locate(request, ["id"]) as Span);
+export const ownIdOf = (request: Buffer): string => textAt(request, locateId(request));
 
 /** The answer to a request that the server is not asked; `result` is JSON text. */
 export const answerTo = (request: Buffer, result: string): Buffer =>

@@ -4,6 +4,7 @@ import { cancelled, type Envelope, errorResponse, scanMessage } from "../protoco
 import { Branch } from "./mux-branch.ts";
 import {
   cancelledMark,
+  idOf,
   progressMark,
   rename,
   renameAnswer,
@@ -90,7 +91,7 @@ export class Trunk {
     if (envelope.kind === "response") return this.#forwardAnswer(branch, message, envelope);
     if (envelope.kind === "notification") return this.#forwardNotice(branch, message, envelope);
     const innerId = this.#requests.nextId();
-    const { message: renamed, ownId, ownToken } = renameRequest(message, innerId);
+    const { message: renamed, ownId, ownToken } = renameRequest(message, innerId, idOf(envelope));
     return this.#give(renamed, {
       ...{ innerId, branch, ownId, ownToken, onAnswer, key: envelope.id as string },
       wantsLogs: stringOf(message, "params", "_meta", LOG_LEVEL) !== undefined,
@@ -251,12 +252,16 @@ export class Trunk {
     }
   }
 
-  #readAnswer(message: Buffer, { id = "", failed }: Envelope): void {
+  #readAnswer(message: Buffer, envelope: Envelope): void {
+    const { id = "", failed } = envelope;
     const request = this.#requests.settle(id);
     if (request === undefined) return;
-    if (request.branch === undefined) return request.onOwnAnswer?.(message, failed);
-    const answer = renameAnswer(message, request.ownId);
-    request.branch.deliver(request.onAnswer?.(answer, failed, request) ?? answer);
+    const { branch, onAnswer, key } = request;
+    if (branch === undefined) return request.onOwnAnswer?.(message, failed);
+    const answer = renameAnswer(message, request.ownId, idOf(envelope));
+    if (onAnswer !== undefined) return branch.deliver(onAnswer(answer, failed, request));
+    const idEnd = envelope.idStart + Buffer.byteLength(request.ownId);
+    branch.deliver(answer, { ...envelope, id: key, idEnd });
   }
 
   /** Whether the message names a request, and is thereby dealt with. */

@@ -1,5 +1,5 @@
 import { GatewayError } from "../errors.ts";
-import { scanMessage } from "../protocol/json-rpc.ts";
+import { type Envelope, scanMessage } from "../protocol/json-rpc.ts";
 import { mayHave } from "./mux-marks.ts";
 import type { Link, LinkEnd, LinkEvents, Upstream } from "./upstream.ts";
 
@@ -39,16 +39,16 @@ export class SharedLink implements Link {
     return shared;
   }
 
-  send(message: Buffer): Promise<void> | undefined {
+  send(message: Buffer, known?: Envelope): Promise<void> | undefined {
     if (this.#isClosed) return Promise.reject(new GatewayError("upstream_exited"));
-    if (this.#moving) return this.#moving.then(() => this.#link?.send(message));
+    if (this.#moving) return this.#moving.then(() => this.#link?.send(message, known));
     if (!this.#isInitialized && mayHave(message, "initialize")) {
-      const envelope = scanMessage(message);
+      const envelope = known ?? scanMessage(message);
       if (typeof envelope !== "string" && envelope.kind === "request" && envelope.method === "initialize") {
         return this.#initialize(message, message.subarray(envelope.paramsStart, envelope.paramsEnd));
       }
     }
-    return this.#link?.send(message);
+    return this.#link?.send(message, known);
   }
 
   pause(): void {
@@ -109,8 +109,8 @@ export class SharedLink implements Link {
   #eventsOf(move: number): LinkEvents {
     return {
       owner: this.#events.owner,
-      onMessage: (message) => {
-        if (move === this.#moves) this.#events.onMessage(message);
+      onMessage: (message, envelope) => {
+        if (move === this.#moves) this.#events.onMessage(message, envelope);
       },
       onEnd: (end: LinkEnd) => {
         if (move !== this.#moves || this.#isEnded) return;

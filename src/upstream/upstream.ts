@@ -1,4 +1,5 @@
 import type { Reason } from "../errors.ts";
+import type { Envelope } from "../protocol/json-rpc.ts";
 
 /** Why a link ended: `closed` when we asked for it, else the fault that ended it. */
 export type LinkEnd = "closed" | Extract<Reason, `upstream_${string}`>;
@@ -8,10 +9,10 @@ export interface LinkEvents {
   /** Whose the link is, where one client has many: those of the same owner are one client's. Else it is nobody else's. */
   readonly owner?: unknown;
   /**
-   * One message from the server: a JSON text without line breaks, valid UTF-8, not yet looked into. The bytes belong
-   * to the receiver and are not changed afterwards.
+   * One message from the server: a JSON text without line breaks, valid UTF-8. The bytes belong to the receiver and are
+   * not changed afterwards. With `envelope` it was looked into already, and this is what was seen.
    */
-  onMessage(message: Buffer): void;
+  onMessage(message: Buffer, envelope?: Envelope): void;
   /**
    * The server has ended the stream on which it was to answer this request, and goes on with another one later: its
    * client may be told to do the same. `id` is the request's, as JSON text.
@@ -30,9 +31,10 @@ export interface Link {
   /**
    * Gives one message to the server: a JSON text without line breaks. Returns undefined when the server's end took it
    * at once, else a promise that resolves when it did. Rejects with `upstream_busy` when the server does not read, and
-   * then has given nothing; with `upstream_exited` when the link has ended.
+   * then has given nothing; with `upstream_exited` when the link has ended. `envelope` is what `scanMessage` has seen in
+   * it, from whom has looked.
    */
-  send(message: Buffer): Promise<void> | undefined;
+  send(message: Buffer, envelope?: Envelope): Promise<void> | undefined;
   /** Stops taking messages from the server, so that its own output blocks; what is read already may still come. */
   pause(): void;
   resume(): void;

@@ -34,7 +34,11 @@ async function openOne(plan: LoadPlan): Promise<{ endpointMs: number; openMs: nu
   await shakeHands(session, connection);
   const openMs = performance.now() - startedAt;
   if (plan.inFlight > 0) await addCallers(plan, session, connection, index);
-  else await session.listen();
+  else {
+    await session.listen();
+    // A client keeps its POST connection for seconds only, each server for another time: it is no part of the session.
+    connection.close();
+  }
   return { endpointMs: session.endpointMs, openMs };
 }
 

@@ -126,7 +126,7 @@ async function stop(child: ChildProcess, account: Account): Promise<string[]> {
   const tree = account.pids();
   if (child.exitCode === null && child.signalCode === null && child.pid !== undefined) {
     child.kill("SIGTERM");
-    await Promise.race([once(child, "exit"), sleep(STOP_WITHIN_MS)]);
+    await Promise.race([once(child, "exit"), sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
   }
   // Children that were told to end need a moment to do so.
   await waitForEnd(() => remaining(tree, account), 1000);

@@ -18,7 +18,7 @@ it("a fault that the gateway tells comes behind everything else, under a number 
     idPrefix: "s.l.",
     canPrime: true,
     prefersStream: true,
-    headers: {},
+    sessionId: "s",
     retryMs: () => 1234,
   });
   stream.write(77, Buffer.from("{}"));

@@ -19,7 +19,7 @@ async function open(options: Partial<AnswerStreamOptions> = {}) {
     idPrefix: "s.l.",
     canPrime: true,
     prefersStream: false,
-    headers: { "Mcp-Session-Id": "s" },
+    sessionId: "s",
     retryMs: () => 1234,
     ...options,
   });

@@ -159,6 +159,8 @@ describe("limits of a session, on a clock of the test's own", () => {
       id: undefined,
       method: "m",
       failed: false,
+      idStart: 0,
+      idEnd: 0,
       paramsStart: 0,
       paramsEnd: 0,
     });

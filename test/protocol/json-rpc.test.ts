@@ -131,6 +131,51 @@ describe("scanMessage", () => {
     );
   });
 
+  it("reads a long string as JSON.parse does, whatever stands where and wherever it lies in memory", () => {
+    const special = [
+      '"',
+      "\\",
+      "\\n",
+      "\\u00e9",
+      "\\x",
+      "\n",
+      "\u0000",
+      "\u001f",
+      " ",
+      "é",
+      "😀",
+      "\u007f",
+      "!",
+      "#",
+      "[",
+      "]",
+    ];
+    const accepts = (text: string): boolean => {
+      try {
+        JSON.parse(text);
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    for (const one of special) {
+      for (let before = 120; before < 150; before += 1) {
+        const message = `{"jsonrpc":"2.0","id":1,"result":"${"x".repeat(before)}${one}${"y".repeat(before % 9)}"}`;
+        for (let offset = 0; offset < 4; offset += 1) {
+          const bytes = Buffer.from(" ".repeat(offset) + message).subarray(offset);
+          expect(typeof scanMessage(bytes) !== "string", JSON.stringify({ one, before, offset })).toBe(
+            accepts(message),
+          );
+        }
+      }
+    }
+  });
+
+  it("finds the end of a long string that is cut off", () => {
+    for (let length = 120; length < 140; length += 1)
+      expect(scan(`{"jsonrpc":"2.0","id":1,"result":"${"x".repeat(length)}`)).toBe("parse_error");
+  });
+
   it("accepts every value that JSON.stringify writes", () => {
     fc.assert(
       fc.property(fc.jsonValue({ depthSize: "medium" }), (value) => {
