@@ -124,7 +124,7 @@ async function startParts(
     events,
   );
   const { ring } = callers;
-  const servers = openServers({ ...config, scopes: callers.scopes, env, version, events, log });
+  const servers = await openServers({ ...config, scopes: callers.scopes, env, version, events, log });
   const limits = limitsOf(config);
   const maxSessionsOf = (caller: string) => callers.maxSessionsOf(caller);
   const mayUse = (key: string) => ring.isActive(key);
@@ -209,7 +209,7 @@ async function startParts(
   }
 
   async function reload(next: readonly ServerConfig[]): Promise<Reloaded> {
-    const { added, changed, removed, closeReplaced } = servers.replace(next);
+    const { added, changed, removed, closeReplaced } = await servers.replace(next);
     sessions.closeServers([...changed, ...removed]);
     await closeReplaced();
     const target = [...added, ...changed, ...removed].join(",").slice(0, 200);

@@ -1,5 +1,4 @@
 import { pino, type DestinationStream, type Logger } from "pino";
-import { prettyFactory } from "pino-pretty";
 
 export type Log = Logger;
 
@@ -8,24 +7,30 @@ export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Writes lines for people; JSON lines are for machines. */
-function prettyStream(out: NodeJS.WritableStream): DestinationStream {
+async function prettyStream(out: DestinationStream): Promise<DestinationStream> {
+  const { prettyFactory } = await import("pino-pretty");
   const pretty = prettyFactory({
     messageKey: "message",
     ignore: "pid,hostname,instance",
     translateTime: "SYS:HH:MM:ss",
     colorize: true,
   });
-  return { write: (line) => void out.write(pretty(line)) };
+  return { write: (line) => out.write(pretty(line)) };
+}
+
+/** The logger of a process: as `createLog`, but lines for people when `out` is a terminal. */
+export async function openLog(
+  level: LogLevel,
+  out: NodeJS.WritableStream & { isTTY?: boolean } = process.stdout,
+): Promise<Log> {
+  return createLog(level, out.isTTY ? await prettyStream(out) : out);
 }
 
 /**
- * The logger: one JSON object a line on `out`, with `message` and a string `level` as Railway reads them, or lines for
- * people when `out` is a terminal. Keys, tokens and message bodies are never handed to it; a test looks for them.
+ * The logger: one JSON object a line on `out`, with `message` and a string `level` as Railway reads them. Keys, tokens
+ * and message bodies are never handed to it; a test looks for them.
  */
-export function createLog(
-  level: LogLevel,
-  out: NodeJS.WritableStream & { isTTY?: boolean } = process.stdout,
-): Log {
+export function createLog(level: LogLevel, out: DestinationStream = process.stdout): Log {
   return pino(
     {
       level,
@@ -36,7 +41,7 @@ export function createLog(
       // An error is told by its name, message and reason: a library's error object may carry a whole command with its values.
       serializers: { err: describeError },
     },
-    out.isTTY ? prettyStream(out) : { write: (line: string) => void out.write(line) },
+    { write: (line) => out.write(line) },
   );
 }
 

@@ -6,10 +6,10 @@ import { COMMANDS } from "./cli/command-names.ts";
 import { HELP, readCommandLine } from "./command-line.ts";
 import { loadConfig, type Config } from "./config.ts";
 import { ConfigError } from "./errors.ts";
-import { startGateway, type Gateway } from "./gateway.ts";
+import type { Gateway } from "./gateway.ts";
 import { scopeProblem } from "./key-scopes.ts";
 import type { KeysFile } from "./keys/keys-file.ts";
-import { createLog, type Log } from "./log.ts";
+import { openLog, type Log } from "./log.ts";
 import type { ServerConfig } from "./server-config.ts";
 import type { RereadFile } from "./watch-file.ts";
 import { watchKeys } from "./watch-keys.ts";
@@ -81,7 +81,7 @@ async function runOperator(args: string[]): Promise<number> {
   const { env, stdout, stderr } = process;
   const { signal } = interrupted;
   // Standard output is the command's own.
-  const log = createLog(env["LOG_LEVEL"] === "debug" ? "debug" : "error", stderr);
+  const log = await openLog(env["LOG_LEVEL"] === "debug" ? "debug" : "error", stderr);
   return runOperatorCommand(args, { env, stdout, stderr, signal, log, version });
 }
 
@@ -112,8 +112,9 @@ async function main(): Promise<void> {
   delete process.env["MCP_API_KEY"];
   delete process.env["MCP_API_KEYS"];
 
-  const log = createLog(config.logLevel);
+  const log = await openLog(config.logLevel);
   for (const warning of config.warnings) log.warn(warning);
+  const { startGateway } = await import("./gateway.ts");
   const gateway = await startGateway(config, { log, env: process.env, version });
   const files = watchFiles(config, gateway, log);
   obeySignals(

@@ -3,13 +3,10 @@ import { ConfigError } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { findAddress } from "./relay/address.ts";
 import { createRelayKey } from "./relay/envelope.ts";
-import { openHttpRelay, type HttpRelay } from "./relay/http.ts";
-import { openRedisRelay } from "./relay/redis.ts";
+import type { HttpRelay } from "./relay/http.ts";
 import type { Relay, RelayEvents } from "./relay/relay.ts";
-import { openUpstashRelay } from "./relay/upstash.ts";
 import { readCertificates } from "./session-store/redis-certificate.ts";
 import { readRedisUrl } from "./session-store/redis-url.ts";
-import { redisOptions } from "./session-store/redis-connection.ts";
 
 export interface RelayPlace {
   instanceId: string;
@@ -35,6 +32,7 @@ export async function openRelay(relay: RelayConfig, store: StoreConfig, place: R
     const isMeant =
       address !== undefined && (relay.driver === "http" || url !== undefined || !isLocal(address));
     if (isMeant) {
+      const { openHttpRelay } = await import("./relay/http.ts");
       const http = openHttpRelay({ ...common, address, allow });
       mount((header, readBody) => http.receive(header, readBody));
       if (await http.prove()) return http;
@@ -47,12 +45,16 @@ export async function openRelay(relay: RelayConfig, store: StoreConfig, place: R
     }
   }
   const { target, prefix, timeoutMs } = store;
-  if (target.kind === "upstash")
+  if (target.kind === "upstash") {
+    const { openUpstashRelay } = await import("./relay/upstash.ts");
     return openUpstashRelay({ ...common, url: target.url, token: target.token, prefix });
+  }
   if (target.kind !== "redis")
     throw new ConfigError(["SESSION_RELAY=on needs a store that instances share."]);
   const read = readRedisUrl(target.url);
   const ca = target.caFile === undefined || !read.tls ? undefined : readCertificates(target.caFile);
+  const { redisOptions } = await import("./session-store/redis-connection.ts");
+  const { openRedisRelay } = await import("./relay/redis.ts");
   const connection = { ...redisOptions(read, timeoutMs, ca), db: read.db };
   return openRedisRelay({
     ...common,

@@ -3,17 +3,11 @@ import type { Events } from "./events.ts";
 import type { Log } from "./log.ts";
 import type { Archive } from "./session-store/archive.ts";
 import { bridgeSessionStore, type FallbackState } from "./session-store/fallback.ts";
-import { openFileSessionStore } from "./session-store/file.ts";
-import { readFileArchive } from "./session-store/file-archive.ts";
 import { guardSessionStore, type GuardedSessionStore, type GuardOptions } from "./session-store/guard.ts";
 import { createMemorySessionStore } from "./session-store/memory.ts";
-import { mirrorSessionStore, type MirrorState } from "./session-store/mirror.ts";
-import { openRedisArchive } from "./session-store/redis-archive.ts";
-import { openRedisSessionStore } from "./session-store/redis.ts";
+import type { MirrorState } from "./session-store/mirror.ts";
 import type { SessionStore } from "./session-store/session-store.ts";
 import type { StoreTarget } from "./session-store/target.ts";
-import { openUpstashArchive } from "./session-store/upstash-archive.ts";
-import { openUpstashSessionStore } from "./session-store/upstash.ts";
 
 /** The session store of a gateway, with what stands around it. */
 export interface OpenedStore {
@@ -87,6 +81,7 @@ export async function openSessionStore(config: StoreConfig, place: StorePlace): 
     await primary.close();
     throw error;
   });
+  const { mirrorSessionStore } = await import("./session-store/mirror.ts");
   const mirrored = mirrorSessionStore({
     primary,
     mirror: guardSessionStore(second.store, { deadlineMs, log: log.child({ mirror: true }) }),
@@ -114,9 +109,18 @@ export async function openArchive(
   target: StoreTarget,
   { mayWrite, ...place }: Place & { mayWrite: boolean },
 ): Promise<Archive> {
-  if (target.kind === "file" && !mayWrite) return readFileArchive(target.directory, place.log);
-  if (target.kind === "redis") return openRedisArchive({ ...target, ...place });
-  if (target.kind === "upstash") return openUpstashArchive({ ...target, ...place });
+  if (target.kind === "file" && !mayWrite) {
+    const { readFileArchive } = await import("./session-store/file-archive.ts");
+    return readFileArchive(target.directory, place.log);
+  }
+  if (target.kind === "redis") {
+    const { openRedisArchive } = await import("./session-store/redis-archive.ts");
+    return openRedisArchive({ ...target, ...place });
+  }
+  if (target.kind === "upstash") {
+    const { openUpstashArchive } = await import("./session-store/upstash-archive.ts");
+    return openUpstashArchive({ ...target, ...place });
+  }
   return (await openDriver(target, place)).archive();
 }
 
@@ -125,6 +129,7 @@ interface Driver {
   archive(): Promise<Archive>;
 }
 
+/** Loads no store but the one that is opened: each brings a client, which costs a start more than our own code. */
 async function openDriver(target: StoreTarget, place: Place): Promise<Driver> {
   switch (target.kind) {
     case "memory": {
@@ -132,19 +137,24 @@ async function openDriver(target: StoreTarget, place: Place): Promise<Driver> {
       return { store, archive: () => Promise.resolve(store.archive) };
     }
     case "file": {
+      const { openFileSessionStore } = await import("./session-store/file.ts");
       const { instanceId, log } = place;
       const store = await openFileSessionStore({ ...target, instanceId, log });
       return { store, archive: () => Promise.resolve(store.archive) };
     }
-    case "redis":
+    case "redis": {
+      const { openRedisSessionStore } = await import("./session-store/redis.ts");
       return {
         store: openRedisSessionStore({ ...target, ...place }),
         archive: () => openArchive(target, { ...place, mayWrite: true }),
       };
-    case "upstash":
+    }
+    case "upstash": {
+      const { openUpstashSessionStore } = await import("./session-store/upstash.ts");
       return {
         store: openUpstashSessionStore({ ...target, ...place }),
         archive: () => openArchive(target, { ...place, mayWrite: true }),
       };
+    }
   }
 }

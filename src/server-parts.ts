@@ -2,13 +2,10 @@ import type { Events } from "./events.ts";
 import type { Log } from "./log.ts";
 import type { ServerConfig } from "./server-config.ts";
 import { breakUpstream } from "./upstream/breaker.ts";
-import { createBuiltinUpstream } from "./upstream/builtin.ts";
-import { createDemoServer } from "./upstream/demo-server.ts";
 import { childEnvironment } from "./upstream/environment.ts";
 import { legacyFront } from "./upstream/legacy-front.ts";
 import { modernFront } from "./upstream/modern-front.ts";
 import { poolUpstream } from "./upstream/pool.ts";
-import { createRemoteUpstream } from "./upstream/remote.ts";
 import { shareUpstream } from "./upstream/shared.ts";
 import { createStatelessUpstream } from "./upstream/stateless.ts";
 import { createStdioUpstream } from "./upstream/stdio.ts";
@@ -46,10 +43,13 @@ interface Lines extends Omit<ServerParts, "statelessOf" | "close"> {
   layers: Upstream[];
 }
 
-/** Builds a server out of its layers, and touches nothing. */
-export function createServerParts(config: ServerConfig, options: ServerPartsOptions): ServerParts {
+/** Builds a server out of its layers, and touches nothing. Loads what only its kind needs. */
+export async function createServerParts(
+  config: ServerConfig,
+  options: ServerPartsOptions,
+): Promise<ServerParts> {
   const { log } = options;
-  const { direct, stateless, start, processes, layers } = linesTo(config, options);
+  const { direct, stateless, start, processes, layers } = await linesTo(config, options);
   const legacy = legacyFront(lend(direct), lend(stateless), { log });
   const modern = modernFront(lend(stateless), lend(direct), {
     answersDiscovery: config.discovery === "translate",
@@ -72,10 +72,11 @@ export function createServerParts(config: ServerConfig, options: ServerPartsOpti
   };
 }
 
-function linesTo(config: ServerConfig, options: ServerPartsOptions): Lines {
+async function linesTo(config: ServerConfig, options: ServerPartsOptions): Promise<Lines> {
   const { name, idleSeconds, maxLineBytes: maxMessageBytes } = config;
   const { log } = options;
   if (config.kind === "remote") {
+    const { createRemoteUpstream } = await import("./upstream/remote.ts");
     const { url, headers, transport } = config;
     const remote = createRemoteUpstream({ name, url, headers, transport, maxMessageBytes, log });
     if (transport !== "sse")
@@ -85,6 +86,8 @@ function linesTo(config: ServerConfig, options: ServerPartsOptions): Lines {
     return { direct: remote, stateless: riding, ...NO_PROCESS, layers: [riding, remote] };
   }
   if (config.kind === "stdio") return linesToProcess(config, options);
+  const { createBuiltinUpstream } = await import("./upstream/builtin.ts");
+  const { createDemoServer } = await import("./upstream/demo-server.ts");
   const builtin = createBuiltinUpstream({ name, createServer: createDemoServer, log });
   const stateless = createStatelessUpstream(lend(builtin), { idleMs: idleSeconds * 1000, log });
   return { direct: builtin, stateless, ...NO_PROCESS, layers: [stateless, builtin] };

@@ -34,9 +34,10 @@ export interface ServerRegistry extends Servers {
   start(): void;
   /**
    * Takes a new configuration. Servers whose entry is the same are not touched. The others are new from now on, for
-   * sessions that open; those that are open keep what they have until it is closed.
+   * sessions that open; those that are open keep what they have until it is closed. One call at a time. When it rejects,
+   * everything is as it was.
    */
-  replace(next: readonly ServerConfig[]): Replaced;
+  replace(next: readonly ServerConfig[]): Promise<Replaced>;
   /** Takes other scopes, for what is opened from now on. */
   allow(scopes: ReadonlyMap<string, Scope> | undefined): void;
   stats(): ServerStats[];
@@ -55,33 +56,37 @@ export interface ServersOptions {
   events: Events;
   log: Log;
   /** Builds one server; another way for tests. */
-  build?: (config: ServerConfig) => ServerParts;
+  build?: (config: ServerConfig) => Promise<ServerParts>;
 }
 
 type Side = "direct" | "stateless";
 
-/** The servers behind, each built once, and what each caller sees of them. Opens nothing until a session does. */
-export function openServers(options: ServersOptions): ServerRegistry {
-  return new Registry(options);
+/**
+ * The servers behind, each built once, and what each caller sees of them. Loads what they need, and opens nothing until a
+ * session does.
+ */
+export async function openServers(options: ServersOptions): Promise<ServerRegistry> {
+  const registry = new Registry(options);
+  await registry.replace(options.servers);
+  return registry;
 }
 
 class Registry implements ServerRegistry {
   #scopes: ReadonlyMap<string, Scope> | undefined;
   readonly #version: string;
   readonly #log: Log;
-  readonly #build: (config: ServerConfig) => ServerParts;
+  readonly #build: (config: ServerConfig) => Promise<ServerParts>;
   /** One for each side, server and caller of the configuration at most: unknown names are not kept. */
   readonly #views = new Map<string, Upstream>();
   #servers = new Map<string, { config: ServerConfig; parts: ServerParts }>();
   #isStarted = false;
   #closed: Promise<void> | undefined;
 
-  constructor({ servers, scopes, env, version, events, log, build }: ServersOptions) {
+  constructor({ scopes, env, version, events, log, build }: ServersOptions) {
     this.#scopes = scopes;
     this.#version = version;
     this.#log = log;
     this.#build = build ?? ((config) => createServerParts(config, { env, events, log }));
-    this.replace(servers);
   }
 
   start(): void {
@@ -115,24 +120,27 @@ class Registry implements ServerRegistry {
     return { startMs, restarts: Math.max(...of.map(({ restarts }) => restarts)) };
   }
 
-  replace(next: readonly ServerConfig[]): Replaced {
+  async replace(next: readonly ServerConfig[]): Promise<Replaced> {
     const before = this.#servers;
+    const after = new Map<string, { config: ServerConfig; parts: ServerParts }>();
+    const built: ServerParts[] = [];
     const replaced: ServerParts[] = [];
     const added: string[] = [];
     const changed: string[] = [];
-    this.#servers = new Map();
     for (const config of next) {
       const old = before.get(config.name);
       if (old !== undefined && isDeepStrictEqual(old.config, config)) {
-        this.#servers.set(config.name, old);
+        after.set(config.name, old);
         continue;
       }
       (old === undefined ? added : changed).push(config.name);
       if (old !== undefined) replaced.push(old.parts);
-      const parts = this.#build(config);
-      if (this.#isStarted) parts.start();
-      this.#servers.set(config.name, { config, parts });
+      const parts = await this.#build(config);
+      built.push(parts);
+      after.set(config.name, { config, parts });
     }
+    this.#servers = after;
+    if (this.#isStarted) for (const parts of built) parts.start();
     const removed = [...before.keys()].filter((name) => !this.#servers.has(name));
     for (const name of removed) replaced.push((before.get(name) as { parts: ServerParts }).parts);
     if (added.length + replaced.length > 0)
@@ -153,6 +161,8 @@ class Registry implements ServerRegistry {
   }
 
   close(): Promise<void> {
+    // Nothing is started any more by a configuration that is still on its way.
+    this.#isStarted = false;
     this.#closed ??= closeAll([...this.#servers.values()].map(({ parts }) => parts));
     return this.#closed;
   }

@@ -1,4 +1,4 @@
-import { openAudit, type Audit } from "./audit/audit.ts";
+import type { Audit, AuditOptions } from "./audit/audit.ts";
 import type { WatchConfig } from "./config-watch.ts";
 import { tellAll, type Calls, type Events } from "./events.ts";
 import type { Log } from "./log.ts";
@@ -54,7 +54,7 @@ const NOTHING: GatewayReadings = {
 export async function openWatching(config: WatchConfig, place: WatchingPlace): Promise<Watching> {
   const { instanceId, version, node, log } = place;
   let gateway = NOTHING;
-  const audit: Audit | undefined = config.audit && (await openAudit({ ...config.audit, instanceId, log }));
+  const audit = config.audit && (await openAudit({ ...config.audit, instanceId, log }));
   const lost = (): number => audit?.lost ?? 0;
   const alerts = createAlerts({
     thresholds: config.alerts,
@@ -103,6 +103,11 @@ export async function openWatching(config: WatchConfig, place: WatchingPlace): P
       metrics?.close();
     },
   };
+}
+
+async function openAudit(options: AuditOptions): Promise<Audit> {
+  const audit = await import("./audit/audit.ts");
+  return audit.openAudit(options);
 }
 
 /** A store that is hardly used is away for long before its breaker opens; the lease is renewed every 30 s. */

@@ -80,7 +80,19 @@ const files = readdirSync(SRC, { recursive: true, encoding: "utf8" })
   .map((file) => file.replaceAll("\\", "/"));
 const text = (file: string) => readFileSync(join(SRC, file), "utf8");
 const importsOf = (file: string) =>
-  [...text(file).matchAll(/(?:from|import) "([^"]+)"/g)].map((match) => match[1] as string);
+  [...text(file).matchAll(/(?:from |import |import\()"([^"]+)"/g)].map((match) => match[1] as string);
+/** What is loaded with a file: neither types nor what it loads when it needs it. */
+const loadedWith = (file: string) =>
+  [...text(file).matchAll(/^(?:import|export) (?!type )(?:[^;]*? from )?"([^"]+)"/gm)].map(
+    (match) => match[1] as string,
+  );
+const packageOf = (name: string) =>
+  name
+    .split("/")
+    .slice(0, name.startsWith("@") ? 2 : 1)
+    .join("/");
+const inSrc = (file: string, name: string) =>
+  relative(SRC, join(SRC, dirname(file), name)).replaceAll("\\", "/");
 const roomOf = (file: string) => Object.keys(MAY_SEE).find((room) => file.startsWith(room));
 
 describe("the house", () => {
@@ -88,7 +100,7 @@ describe("the house", () => {
     const room = roomOf(file);
     const seen = importsOf(file)
       .filter((name) => name.startsWith("."))
-      .map((name) => relative(SRC, join(SRC, dirname(file), name)).replaceAll("\\", "/"));
+      .map((name) => inSrc(file, name));
     if (room === undefined) {
       expect([...ROOF, ...FLOOR], "every file has a room, or is of the roof or the floor").toContain(file);
       if (FLOOR.includes(file)) expect(seen).toEqual([]);
@@ -101,15 +113,33 @@ describe("the house", () => {
   it("gives each package one home", () => {
     for (const file of files) {
       for (const name of importsOf(file).filter((imported) => !/^(\.|node:)/.test(imported))) {
-        const pack = name
-          .split("/")
-          .slice(0, name.startsWith("@") ? 2 : 1)
-          .join("/");
-        expect(HOME[pack]?.some((home) => file.startsWith(home)) ?? false, `${file} imports ${name}`).toBe(
-          true,
-        );
+        const homes = HOME[packageOf(name)] ?? [];
+        expect(
+          homes.some((home) => file.startsWith(home)),
+          `${file} imports ${name}`,
+        ).toBe(true);
       }
     }
+  });
+
+  it("loads at start no package but those that every gateway needs", () => {
+    const loaded = new Set(["main.ts", "gateway.ts"]);
+    const packages = new Set<string>();
+    for (const file of loaded) {
+      for (const name of loadedWith(file)) {
+        if (name.startsWith(".")) loaded.add(inSrc(file, name));
+        else if (!name.startsWith("node:")) packages.add(packageOf(name));
+      }
+    }
+    expect([...packages].toSorted()).toEqual([
+      "@opentelemetry/api",
+      "cors",
+      "dotenv",
+      "express",
+      "lru-cache",
+      "pino",
+      "zod",
+    ]);
   });
 
   it("keeps its rooms small", () => {

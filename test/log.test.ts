@@ -1,10 +1,10 @@
 import { PassThrough } from "node:stream";
 import { expect, it } from "vitest";
 import { GatewayError } from "../src/errors.ts";
-import { createLog, type LogLevel } from "../src/log.ts";
+import { createLog, openLog, type LogLevel } from "../src/log.ts";
 
-function capture(level: LogLevel = "info", isTTY = false) {
-  const out = Object.assign(new PassThrough(), { isTTY });
+function capture(level: LogLevel = "info") {
+  const out = new PassThrough();
   const log = createLog(level, out);
   return { log, text: () => String(out.read() ?? "") };
 }
@@ -20,10 +20,13 @@ it("writes one JSON object a line, with message and a string level, as Railway r
   });
 });
 
-it("writes for people on a terminal", () => {
-  const { log, text } = capture("info", true);
-  log.info("hello");
-  expect(text()).toMatch(/INFO.*hello/);
+it("writes for people on a terminal, and there alone", async () => {
+  for (const isTTY of [true, false]) {
+    const out = Object.assign(new PassThrough(), { isTTY });
+    const log = await openLog("info", out);
+    log.info("hello");
+    expect(String(out.read())).toMatch(isTTY ? /INFO.*hello/ : /^{"level":"info",.*"message":"hello"}\n$/);
+  }
 });
 
 it("obeys the level", () => {

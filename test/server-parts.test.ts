@@ -30,7 +30,7 @@ describe("a server as it is configured", () => {
     const { command, args, env } = fixture("dual-era-server", "legacy");
     const program = { command, args, cwd: undefined, env, secrets: [] };
     const config: ServerConfig = { name: "few", ...SETTINGS, kind: "stdio", ...program };
-    const parts = createServerParts(config, { env: process.env, events: NO_EVENTS, log });
+    const parts = await createServerParts(config, { env: process.env, events: NO_EVENTS, log });
     open.push(parts);
     const _meta = {
       "io.modelcontextprotocol/protocolVersion": "2026-07-28",

@@ -50,12 +50,12 @@ describe("the registry", () => {
 
   const { log, text: logged } = captureLog();
 
-  function open(servers: ServerConfig[], options: Partial<ServersOptions> & { allow?: string } = {}) {
+  async function open(servers: ServerConfig[], options: Partial<ServersOptions> & { allow?: string } = {}) {
     const { allow, ...rest } = options;
     const callers = (allow ?? "").split(",").map((entry) => entry.split("=")[0] as string);
     const { scopes, problems } = readKeyScopes(allow, callers, servers);
     expect(problems).toEqual([]);
-    const registry = openServers({
+    const registry = await openServers({
       servers,
       scopes,
       env: process.env,
@@ -105,7 +105,7 @@ describe("the registry", () => {
     const built: string[] = [];
     const started: string[] = [];
     const closed: string[] = [];
-    const build = ({ name, maxChildren }: ServerConfig): ServerParts => {
+    const build = async ({ name, maxChildren }: ServerConfig): Promise<ServerParts> => {
       const version = `${name} ${maxChildren}`;
       built.push(version);
       const upstream = (): Upstream => ({
@@ -127,23 +127,23 @@ describe("the registry", () => {
   }
 
   describe("what stands at the root", () => {
-    it("is the only server, or all together", () => {
-      expect(open([builtin("one")]).root).toBe("one");
-      const several = open([builtin("one"), builtin("two")]);
+    it("is the only server, or all together", async () => {
+      expect((await open([builtin("one")])).root).toBe("one");
+      const several = await open([builtin("one"), builtin("two")]);
       expect(several.root).toBe(AGGREGATE);
       expect(several.names).toEqual(["one", "two"]);
     });
 
     it("holds the tools of all under their servers' names, and reaches each", async () => {
-      const registry = open([raw("one"), raw("two")]);
+      const registry = await open([raw("one"), raw("two")]);
       const tools = await toolsOf(registry.upstreamFor(AGGREGATE, "alice"));
       expect(tools).toContain("one__echo");
       expect(tools).toContain("two__echo");
       expect(await say(registry.upstreamFor(AGGREGATE, "alice"), "two__echo", { text: "hi" })).toBe("hi");
     });
 
-    it("is not there as all together where there is one", () => {
-      expect(open([builtin("one")]).upstreamFor(AGGREGATE, "alice")).toBeUndefined();
+    it("is not there as all together where there is one", async () => {
+      expect((await open([builtin("one")])).upstreamFor(AGGREGATE, "alice")).toBeUndefined();
     });
   });
 
@@ -151,8 +151,8 @@ describe("the registry", () => {
     const allow = "alice=one two/echo,bob=two,carol=three";
     const servers = () => [raw("one"), raw("two")];
 
-    it("is nothing of a server that it may not use, just as of one that is not there", () => {
-      const registry = open(servers(), { allow });
+    it("is nothing of a server that it may not use, just as of one that is not there", async () => {
+      const registry = await open(servers(), { allow });
       for (const side of ["upstreamFor", "statelessFor"] as const) {
         const sees = (server: string, caller: string) => registry[side](server, caller) !== undefined;
         expect([sees("one", "alice"), sees("two", "alice"), sees("three", "alice")]).toEqual([
@@ -173,7 +173,7 @@ describe("the registry", () => {
     });
 
     it("is a whole server, some of its tools, and the same in all together", async () => {
-      const registry = open(servers(), { allow });
+      const registry = await open(servers(), { allow });
       expect(await toolsOf(registry.upstreamFor("one", "alice"))).toContain("pid");
       expect(await toolsOf(registry.upstreamFor("two", "alice"))).toEqual(["echo"]);
       const all = await toolsOf(registry.upstreamFor(AGGREGATE, "alice"));
@@ -184,13 +184,13 @@ describe("the registry", () => {
       expect(bobs).toContain("two__pid");
     });
 
-    it("is everything where nothing is said", () => {
-      const registry = open(servers());
+    it("is everything where nothing is said", async () => {
+      const registry = await open(servers());
       expect(registry.upstreamFor("one", "anybody")).toBe(registry.upstreamFor("one", "else"));
     });
 
-    it("is made once", () => {
-      const registry = open(servers(), { allow });
+    it("is made once", async () => {
+      const registry = await open(servers(), { allow });
       for (const server of ["two", AGGREGATE]) {
         const view = registry.upstreamFor(server, "alice");
         expect(registry.upstreamFor(server, "alice")).toBe(view);
@@ -203,11 +203,11 @@ describe("the registry", () => {
   describe("a new configuration", () => {
     it("says what it adds, changes and removes, and touches nothing else", async () => {
       const { build, built, closed } = counted();
-      const registry = open([builtin("same"), builtin("other"), builtin("old")], { build });
+      const registry = await open([builtin("same"), builtin("other"), builtin("old")], { build });
       const same = registry.upstreamFor("same", "alice");
       const other = registry.upstreamFor("other", "alice");
       const next = [builtin("new"), { ...builtin("other"), maxChildren: 21 }, builtin("same")];
-      const replaced = registry.replace(next);
+      const replaced = await registry.replace(next);
       expect(replaced).toMatchObject({ added: ["new"], changed: ["other"], removed: ["old"] });
       expect(built.slice(3)).toEqual(["new 20", "other 21"]);
       expect(registry.names).toEqual(["new", "other", "same"]);
@@ -223,44 +223,69 @@ describe("the registry", () => {
       expect(closed.toSorted()).toEqual(["new 20", "old 20", "other 20", "other 21", "same 20"]);
     });
 
-    it("is started ahead as far as the one before was, and only once", () => {
+    it("is started ahead as far as the one before was, and only once", async () => {
       const { build, started } = counted();
-      const registry = open([builtin("one")], { build });
-      registry.replace([builtin("one"), builtin("two")]);
+      const registry = await open([builtin("one")], { build });
+      await registry.replace([builtin("one"), builtin("two")]);
       expect(started).toEqual([]);
       registry.start();
-      registry.replace([builtin("one"), { ...builtin("two"), maxChildren: 21 }, builtin("three")]);
+      await registry.replace([builtin("one"), { ...builtin("two"), maxChildren: 21 }, builtin("three")]);
       expect(started).toEqual(["one 20", "two 20", "two 21", "three 20"]);
     });
 
-    it("is nothing when it says the same", () => {
+    it("changes nothing when a server cannot be built, and a registry begins with all or not at all", async () => {
+      const { build, started, closed } = counted();
+      const fails = (config: ServerConfig) =>
+        config.name === "broken" ? Promise.reject(new Error("not installed")) : build(config);
+      const registry = await open([builtin("one"), builtin("two")], { build: fails });
+      registry.start();
+      const one = registry.upstreamFor("one", "alice");
+      const next = [builtin("new"), builtin("broken"), builtin("one")];
+      await expect(registry.replace(next)).rejects.toThrow("not installed");
+      expect(registry.names).toEqual(["one", "two"]);
+      expect(registry.upstreamFor("one", "alice")).toBe(one);
+      expect([started, closed]).toEqual([["one 20", "two 20"], []]);
+      await expect(open(next, { build: fails })).rejects.toThrow("not installed");
+    });
+
+    it("starts nothing when the registry was closed meanwhile", async () => {
+      const { build, started } = counted();
+      const registry = await open([builtin("one")], { build });
+      registry.start();
+      const replacing = registry.replace([builtin("one"), builtin("two")]);
+      await registry.close();
+      await replacing;
+      expect(started).toEqual(["one 20"]);
+    });
+
+    it("is nothing when it says the same", async () => {
       const { build, built } = counted();
-      const registry = open([raw("one"), raw("two")], { build, allow: "alice=one/echo two" });
+      const registry = await open([raw("one"), raw("two")], { build, allow: "alice=one/echo two" });
       const views = () => [AGGREGATE, "one", "two"].map((name) => registry.upstreamFor(name, "alice"));
       const before = views();
-      const changes = registry.replace([raw("one"), raw("two")]);
+      const changes = await registry.replace([raw("one"), raw("two")]);
       expect(changes).toMatchObject({ added: [], changed: [], removed: [] });
       expect(built).toHaveLength(2);
       views().forEach((view, index) => expect(view).toBe(before[index]));
     });
 
-    it("moves the root between one server and all together", () => {
-      const registry = open([builtin("one")]);
-      registry.replace([builtin("one"), builtin("two")]);
+    it("moves the root between one server and all together", async () => {
+      const registry = await open([builtin("one")]);
+      await registry.replace([builtin("one"), builtin("two")]);
       expect(registry.root).toBe(AGGREGATE);
       expect(registry.upstreamFor(AGGREGATE, "alice")).toBeDefined();
-      registry.replace([builtin("two")]);
+      await registry.replace([builtin("two")]);
       expect(registry.root).toBe("two");
       expect(registry.upstreamFor(AGGREGATE, "alice")).toBeUndefined();
     });
 
     it("leaves the sessions of the others as they are, and ends those of what it replaces", async () => {
-      const registry = open([raw("one"), raw("two")]);
+      const registry = await open([raw("one"), raw("two")]);
       const [one, two] = await Promise.all([
         talkTo(registry.upstreamFor("one", "alice")),
         talkTo(registry.upstreamFor("two", "alice")),
       ]);
-      const { closeReplaced } = registry.replace([raw("one"), raw("two", { CHANGED: "changed" })]);
+      const { closeReplaced } = await registry.replace([raw("one"), raw("two", { CHANGED: "changed" })]);
       await closeReplaced();
       expect(await two.seen.end()).toBe("closed");
       await one.link.send(call(1, "echo", { text: "still here" }));
@@ -270,9 +295,9 @@ describe("the registry", () => {
     });
 
     it("lets a session of all together go on, with the servers of now", async () => {
-      const registry = open([raw("one"), raw("two")]);
+      const registry = await open([raw("one"), raw("two")]);
       const { link, seen } = await talkTo(registry.upstreamFor(AGGREGATE, "alice"));
-      const { closeReplaced } = registry.replace([raw("one"), raw("two", { CHANGED: "changed" })]);
+      const { closeReplaced } = await registry.replace([raw("one"), raw("two", { CHANGED: "changed" })]);
       await closeReplaced();
       await link.send(call(1, "one__echo", { text: "untouched" }));
       expect((await seen.answer(1)).result?.content?.[0]?.text).toBe("untouched");
@@ -294,7 +319,7 @@ describe("the registry", () => {
   describe("a server of its own process", () => {
     it("SEC-41 gets what its entry says beside the few harmless variables, and is given no other", async () => {
       const env = { ...process.env, OTHER_SECRET: "canary-other", MCP_API_KEY: "canary-key" };
-      const registry = open([stdio("one", "prints-environment", { GIVEN: "canary-given" })], { env });
+      const registry = await open([stdio("one", "prints-environment", { GIVEN: "canary-given" })], { env });
       const seen = new Recorder();
       const link = await (registry.upstreamFor("one", "alice") as Upstream).open(seen, never());
       await link.send(encode({ method: "notifications/initialized" }));
@@ -307,7 +332,7 @@ describe("the registry", () => {
     it("SEC-20 is heard in the log without the secrets that it was given", async () => {
       const talks = "console.error(`it is ${process.env.GIVEN}`); process.stdin.resume()";
       const config = raw("talks", { GIVEN: "canary-given" }) as Extract<ServerConfig, { kind: "stdio" }>;
-      const registry = open([{ ...config, args: ["-e", talks] }]);
+      const registry = await open([{ ...config, args: ["-e", talks] }]);
       const link = await (registry.upstreamFor("talks", "alice") as Upstream).open(new Recorder(), never());
       await expect.poll(logged).toContain("it is [redacted]");
       expect(logged()).not.toContain("canary-given");
@@ -315,7 +340,7 @@ describe("the registry", () => {
     });
 
     it("SEC-20 is named alone in the log when it cannot be started", async () => {
-      const registry = open([
+      const registry = await open([
         {
           ...(raw("broken-one", { TOKEN: "canary-env" }) as Extract<ServerConfig, { kind: "stdio" }>),
           command: "/nonexistent/program",
@@ -332,7 +357,7 @@ describe("the registry", () => {
     });
 
     it("is counted", async () => {
-      const registry = open([raw("one"), builtin("two")]);
+      const registry = await open([raw("one"), builtin("two")]);
       const { link } = await talkTo(registry.upstreamFor("one", "alice"));
       expect(registry.stats()).toMatchObject([
         { name: "one", kind: "stdio", model: "per-session", processes: { children: 1, waiting: 0 } },
@@ -342,7 +367,7 @@ describe("the registry", () => {
     });
 
     it("is one for all when it is shared", async () => {
-      const registry = open([{ ...raw("one"), model: "shared" }]);
+      const registry = await open([{ ...raw("one"), model: "shared" }]);
       const first = await talkTo(registry.upstreamFor("one", "alice"));
       const second = await talkTo(registry.upstreamFor("one", "bob"));
       for (const { link, seen } of [first, second]) {
@@ -355,7 +380,7 @@ describe("the registry", () => {
     });
 
     it("is started ahead when it is a pool, and left alone until then", async () => {
-      const registry = open([{ ...raw("one"), model: "pool", poolSize: 3 }]);
+      const registry = await open([{ ...raw("one"), model: "pool", poolSize: 3 }]);
       const children = () => registry.stats()[0]?.processes?.children;
       expect(children()).toBe(0);
       registry.start();
@@ -364,7 +389,7 @@ describe("the registry", () => {
     });
 
     it("is left alone when it fails again and again", async () => {
-      const registry = open([stdio("fails", "crash-at-start")]);
+      const registry = await open([stdio("fails", "crash-at-start")]);
       const upstream = registry.upstreamFor("fails", "alice") as Upstream;
       await expect
         .poll(
@@ -382,7 +407,7 @@ describe("the registry", () => {
     });
 
     it("leaves nothing behind when the registry is closed", async () => {
-      const registry = open([raw("one"), raw("two")]);
+      const registry = await open([raw("one"), raw("two")]);
       const { seen } = await talkTo(registry.upstreamFor(AGGREGATE, "alice"));
       await registry.close();
       await expectNoFixtures();
