@@ -55,7 +55,9 @@ export async function openSessionStore(config: StoreConfig, place: StorePlace): 
       if (event.type === "store_up") for (const callback of callbacks) callback();
     },
   };
-  const primary = guardSessionStore(driver.store, { deadlineMs, log, events: told, onCall });
+  // What is in this process answers in the same turn, and a deadline costs more than the answer.
+  const guard = { deadlineMs: config.target.kind === "memory" ? undefined : deadlineMs, onCall };
+  const primary = guardSessionStore(driver.store, { ...guard, log, events: told });
   if (config.fallback === "memory") {
     const bridge = bridgeSessionStore({ primary, archive: await driver.archive(), log });
     const { fallback, beat, reach } = bridge;

@@ -16,16 +16,20 @@ const COPY_BYTES = 32 * 1024;
 /** How long a stream that was ended may take to hand out its last bytes. */
 const END_MS = 5000;
 
-/** Answers 200 with a stream of events, which no proxy is to keep or change. */
-export function beginEvents(res: ServerResponse, headers: Record<string, string> = {}): void {
-  res.writeHead(200, {
+/** Names and values in turn, which Node writes as they are; the value of the last is each stream's own. */
+const EVENTS_HEADERS = [
+  ...Object.entries({
     ...COMMON_HEADERS,
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache, no-store, no-transform",
     "X-Accel-Buffering": "no",
-    "X-Request-Id": requestIdOf(res),
-    ...headers,
-  });
+  }).flat(),
+  "X-Request-Id",
+];
+
+/** Answers 200 with a stream of events, which no proxy is to keep or change. */
+export function beginEvents(res: ServerResponse, headers: Record<string, string> = {}): void {
+  res.writeHead(200, [...EVENTS_HEADERS, requestIdOf(res), ...Object.entries(headers).flat()]);
   // A client that vanishes behind a router sends no farewell; the kernel finds out.
   res.socket?.setKeepAlive(true, 60_000);
 }

@@ -7,8 +7,8 @@ import type { SessionStore } from "./session-store.ts";
 import { StoreFailure, toFailure, unavailable, type FailureKind } from "./store-failure.ts";
 
 export interface GuardOptions {
-  /** Milliseconds that a verb waits at most, whatever the driver does. */
-  deadlineMs: number;
+  /** Milliseconds that a verb waits at most, whatever the driver does. Undefined for one that never waits. */
+  deadlineMs: number | undefined;
   log: Log;
   events?: Events;
   /** Told of each call of a verb: how long it took, in seconds, and what failed. */
@@ -46,6 +46,9 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
   let refusalToldAt = -Infinity;
   let closing: Promise<void> | undefined;
 
+  const inTime = <T>(work: Promise<T>): Promise<T> =>
+    deadlineMs === undefined ? work : withinDeadline(deadlineMs, work);
+
   function noteSuccess(ticket: Ticket): void {
     if (!breaker.succeeded(ticket)) return;
     log.info(
@@ -80,7 +83,7 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
     if (!ticket) throw unavailable(new StoreFailure(breaker.cause() ?? "unreachable", "BREAKER_OPEN"));
     const startedAt = now();
     try {
-      const result = await withinDeadline(deadlineMs, verb());
+      const result = await inTime(verb());
       noteSuccess(ticket);
       onCall?.(name, (now() - startedAt) / 1000, undefined);
       return result;
@@ -125,7 +128,7 @@ export function guardSessionStore(store: SessionStore, options: GuardOptions): G
       if (breaker.cause() === "quota") throw unavailable(new StoreFailure("quota", "QUOTA"));
       await guarded("ready", () => store.ready());
     },
-    close: () => (closing ??= withinDeadline(deadlineMs, store.close()).catch(() => undefined)),
+    close: () => (closing ??= inTime(store.close()).catch(() => undefined)),
     state: () => breaker.state(),
   };
 }

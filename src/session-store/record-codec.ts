@@ -29,10 +29,18 @@ export function encodeRecord(record: SessionRecord): string {
   const { v, id, owner, epoch, rev, caller, key, server, transport, createdAt, client } = record;
   const { initialize, logLevel, subscriptions, released, ending } = record;
   const { userAgent, address, clientId } = client;
-  const known = { v, id, owner, epoch, rev, caller, key, server, transport, createdAt };
   // Members that are undefined are not in the JSON.
   return JSON.stringify({
-    ...known,
+    v,
+    id,
+    owner,
+    epoch,
+    rev,
+    caller,
+    key,
+    server,
+    transport,
+    createdAt,
     client: { userAgent, address, clientId },
     initialize,
     logLevel,

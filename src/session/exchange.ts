@@ -96,7 +96,7 @@ export class Exchange {
   beat(now: number): void {
     this.#undecided.beat(now);
     const latest = now - this.#parts.limits.requestTimeoutMs;
-    if (this.#progressAt > latest) return;
+    if (this.#requests.inFlight === 0 || this.#progressAt > latest) return;
     for (const late of this.#requests.takeSentBefore(latest)) {
       this.#fail(late, "upstream_timeout");
       this.#link.tell(cancelled(late.id, "timed out at the gateway"));

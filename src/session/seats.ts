@@ -165,6 +165,8 @@ export class Seats {
 
   #seat(caller: string, id: string): void {
     const { store, instanceId } = this.#parts;
+    // Nobody else can see into this process.
+    if (store.kind === "memory") return;
     this.#fly(store.seat(caller, id, instanceId, INDEX_SECONDS).catch(() => this.#postpone(id)));
   }
 
@@ -175,7 +177,8 @@ export class Seats {
       if (this.#untold.size < MAX_UNTOLD || this.#untold.has(caller)) this.#untold.set(caller, all);
       this.#tellAt = Math.min(this.#tellAt, this.#parts.now() + RETRY_MS);
     };
-    this.#fly(this.#parts.store.unseat(caller, ids).catch(untold));
+    const { store } = this.#parts;
+    if (store.kind !== "memory") this.#fly(store.unseat(caller, ids).catch(untold));
   }
 
   #postpone(id: string): undefined {

@@ -88,12 +88,12 @@ export class SessionLink {
 
   #open(): Promise<Link> {
     const { log, onEnd } = this.#parts;
-    const signal = this.#signal();
+    const giveUp = this.#newEnd();
     return this.#use(
-      this.#start(signal).catch((error: unknown) => {
+      this.#inTime(giveUp, (signal) => this.#start(signal)).catch((error: unknown) => {
         this.#opening = undefined;
         if (this.#isGone) throw new GatewayError("session_not_found", { cause: error });
-        if (signal.aborted) throw new GatewayError("upstream_queue_full", { cause: error });
+        if (giveUp.signal.aborted) throw new GatewayError("upstream_queue_full", { cause: error });
         if (error instanceof GatewayError && error.reason !== "upstream_start_failed") throw error;
         if (!(error instanceof GatewayError)) log.warn({ err: error }, "fresh link not usable");
         onEnd("upstream_start_failed");
@@ -116,15 +116,21 @@ export class SessionLink {
     return used;
   }
 
-  /** For one start, which is given up in time or when the session ends. */
-  #signal(): AbortSignal {
-    return AbortSignal.any([this.#end(), AbortSignal.timeout(this.#parts.startMs)]);
+  /** What ends with the session. */
+  #newEnd(): AbortController {
+    const giveUp = new AbortController();
+    if (this.#isGone) giveUp.abort();
+    return (this.#giveUp = giveUp);
   }
 
-  #end(): AbortSignal {
-    this.#giveUp ??= new AbortController();
-    if (this.#isGone) this.#giveUp.abort();
-    return this.#giveUp.signal;
+  /** One start, which is given up in time. */
+  async #inTime(giveUp: AbortController, start: (signal: AbortSignal) => Promise<Link>): Promise<Link> {
+    const timer = setTimeout(() => giveUp.abort(), this.#parts.startMs);
+    try {
+      return await start(giveUp.signal);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #start(signal: AbortSignal): Promise<Link> {
@@ -189,12 +195,12 @@ export class SessionLink {
         throw new GatewayError("upstream_exited");
       }
       this.#restartedAt.push(now());
-      await delay(backoff, undefined, { signal: this.#end() }).catch((error: unknown) => {
+      await delay(backoff, undefined, { signal: this.#newEnd().signal }).catch((error: unknown) => {
         throw new GatewayError("session_not_found", { cause: error });
       });
       log.warn({ event: "upstream_restarted" }, "the server ended by itself: starting it again");
       try {
-        return await this.#startAnew(this.#signal());
+        return await this.#inTime(this.#newEnd(), (signal) => this.#startAnew(signal));
       } catch (error) {
         if (this.#isGone) throw new GatewayError("session_not_found", { cause: error });
       }

@@ -91,10 +91,7 @@ export class Sessions {
     return servers.upstreamFor(server, caller) !== undefined && (key === undefined || mayUse(key));
   }
 
-  /**
-   * Opens a session as `open` does, for a caller whose sessions on all instances are within its limit. Rejects as `open`
-   * throws.
-   */
+  /** As `open`, for a caller whose sessions on all instances are within its limit. Rejects as `open` throws. */
   async admit(visitor: Visitor, options: OpenOptions = {}): Promise<Session> {
     if (this.#isDraining) throw new GatewayError("draining");
     const { caller } = visitor;

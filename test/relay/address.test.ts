@@ -1,6 +1,6 @@
 import { networkInterfaces } from "node:os";
 import { describe, expect, test } from "vitest";
-import { callableOrigin, findAddress } from "../../src/relay/address.ts";
+import { callableOrigin, createOriginCheck, findAddress } from "../../src/relay/address.ts";
 
 describe("an address out of a lease", () => {
   test.each([
@@ -59,6 +59,19 @@ describe("an address out of a lease", () => {
     "http://10.0.0.1\\@8.8.8.8",
   ])("%s is not called", (address) => {
     expect(callableOrigin(address, ["gw-1.internal", "2001:db8::1"])).toBeUndefined();
+  });
+
+  test("is judged the same each time, also when thousands of others were meanwhile", () => {
+    const originOf = createOriginCheck(["gw-1.internal"]);
+    for (let time = 0; time < 2; time += 1) {
+      expect(originOf("http://gw-1.internal:3000/")).toBe("http://gw-1.internal:3000");
+      expect(originOf("http://gw-2.internal:3000")).toBeUndefined();
+      for (let port = 1; port <= 2000; port += 1) {
+        const address = `http://127.0.0.1:${port}/`;
+        for (let again = 0; again < 2; again += 1)
+          expect(originOf(address)).toBe(callableOrigin(address, []));
+      }
+    }
   });
 });
 

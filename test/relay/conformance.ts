@@ -135,6 +135,28 @@ export function describeRelay(name: string, connect: () => Promise<Way>): void {
       expect(two.kinds().toSorted()).toEqual(kinds.toSorted());
     });
 
+    test("has what leaves in one turn carried out once, and holds none of it up for what takes long", async () => {
+      let release: (answer: RelayAnswer) => void = () => undefined;
+      const slow = new Promise<RelayAnswer>((resolve) => (release = resolve));
+      const { sender, peer, two } = await pair(
+        recorder((_from, { kind }) => (kind.startsWith("slow") ? slow : { kind })),
+      );
+      // By its answer the sender learns what the other can do.
+      await sender.send(peer, aMessage({ kind: "first" }), DEADLINE_MS);
+      const kinds = Array.from({ length: 200 }, (_, at) => (at % 50 === 0 ? `slow ${at}` : `${at}`));
+      const sends = kinds.map((kind) => sender.send(peer, aMessage({ kind, bodies: BODIES }), 20_000));
+      const fast = kinds.map((kind, at) => ({ kind, outcome: sends[at] as Promise<RelayOutcome> }));
+      for (const { kind, outcome } of fast.filter((one) => !one.kind.startsWith("slow"))) {
+        expect(await outcome).toEqual({ kind: "answered", answer: { kind } });
+      }
+      release({ kind: "released" });
+      for (const { outcome } of fast.filter(({ kind }) => kind.startsWith("slow"))) {
+        expect(await outcome).toEqual({ kind: "answered", answer: { kind: "released" } });
+      }
+      expect(two.kinds().toSorted()).toEqual(["first", ...kinds].toSorted());
+      expect(two.done.slice(1).every(({ message }) => message.bodies.length === BODIES.length)).toBe(true);
+    });
+
     test("keeps the order of messages of which each waits for the one before", async () => {
       const { sender, peer, two } = await pair();
       const kinds = Array.from({ length: 100 }, (_, at) => `${at}`);

@@ -1,17 +1,20 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type RequestListener } from "node:http";
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { PassThrough } from "node:stream";
 import { expect, onTestFinished, test } from "vitest";
 import { RELAY_PATH as DOOR_PATH } from "../../src/http/relay-message.ts";
 import { createLog } from "../../src/log.ts";
-import { sealAsk } from "../../src/relay/envelope.ts";
+import { sealAsk, toBytes } from "../../src/relay/envelope.ts";
 import { openHttpRelay, RELAY_PATH } from "../../src/relay/http.ts";
 import { wasNeverSent, wasRefused } from "../../src/relay/http-failure.ts";
+import { createInbox } from "../../src/relay/inbox.ts";
 import type { RelayMessage } from "../../src/relay/relay.ts";
 import { plugInto, type Plug } from "../session-store/plug.ts";
+import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/redis-server.ts";
 import { aMessage, describeRelay, recorder } from "./conformance.ts";
+import { forge, headerOf } from "./forge.ts";
 import { openHttpInstance, parts, type Who } from "./instances.ts";
 
 describeRelay("http", async () => ({
@@ -112,6 +115,34 @@ test("does not go where a redirect leads, and shows nothing but its proof", asyn
   expect(Object.keys(peer.requests[0]?.headers ?? {}).toSorted()).toEqual(
     ["connection", "content-length", "content-type", "host", "x-mcp-relay"].toSorted(),
   );
+});
+
+test("joins nothing for an instance of an earlier version, which does not say that it takes it", async () => {
+  const [sender, two] = [await open(), recorder()];
+  const inbox = createInbox({ ...parts(two) });
+  const { key } = parts(two);
+  const earlier = await stranger((req, res) => void answerAsBefore(req, res));
+  async function answerAsBefore(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const admission = inbox.admit(String(req.headers["x-mcp-relay"]));
+    const reply = admission.kind === "admitted" && (await admission.carryOut(payloadOf(aMessage())));
+    if (typeof reply !== "object") return void res.writeHead(404).end();
+    const { joins, ...header } = headerOf(reply);
+    expect(joins).toBe(true);
+    res.end(toBytes(forge(key, header, reply.payload, "answer")));
+  }
+  const at = { instanceId: two.instanceId, address: earlier.address };
+  for (let turn = 0; turn < 2; turn += 1) {
+    const outcomes = await Promise.all([1, 2, 3].map(() => sender.send(at, aMessage(), 2000)));
+    expect(outcomes.map(({ kind }) => kind)).toEqual(["answered", "answered", "answered"]);
+  }
+  expect([earlier.requests.length, two.done.length]).toEqual([6, 6]);
+});
+
+test("lets go of the connection of a message whose deadline is past", async () => {
+  let closed = 0;
+  const peer = await stranger((req) => void req.socket.once("close", () => (closed += 1)));
+  expect(await (await open()).send(peer, aMessage(), 200)).toEqual({ kind: "unknown" });
+  await eventually(async () => expect([peer.requests.length, closed]).toEqual([2, 2]));
 });
 
 test("does not take an answer that belongs to another message", async () => {
