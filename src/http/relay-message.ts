@@ -8,6 +8,13 @@ import type { Route } from "./routes.ts";
 export const RELAY_PATH = "/internal/relay";
 const RELAY_HEADER = "x-mcp-relay";
 
+/** Names and values in turn, which Node writes as they are; what follows is each answer's own. */
+const HEADERS = [
+  ...Object.entries({ ...COMMON_HEADERS, "Content-Type": "application/octet-stream" }).flat(),
+  "Content-Length",
+];
+const MAX_TOGETHER_BYTES = 16 * 1024;
+
 /**
  * Takes a message of another instance. Calls `readBody` only for a proven header, with the length that the header
  * tells. `unproven` is answered as a path that is not there, `silent` is not answered.
@@ -35,13 +42,11 @@ export function createRelayRoute(
     );
     if (reply === "unproven") throw absent(req);
     if (reply === "silent") return void res.destroy();
-    res.writeHead(reply.status, {
-      ...COMMON_HEADERS,
-      "Content-Type": "application/octet-stream",
-      "Content-Length": String(reply.body.length),
-      "X-Request-Id": requestIdOf(res),
-    });
-    res.end(reply.body);
+    const { status, body } = reply;
+    res.writeHead(status, [...HEADERS, String(body.length), "X-Request-Id", requestIdOf(res)]);
+    // As text of one byte a letter Node writes a short answer together with its headers.
+    if (body.length <= MAX_TOGETHER_BYTES) res.end(body.toString("latin1"), "latin1");
+    else res.end(body);
   };
 
   /** What any other path would answer: other instances are not held to names and origins, all others are. */

@@ -60,6 +60,21 @@ export function callableOrigin(address: string, allow: readonly string[]): strin
   return isListed || isPrivate(bare(hostname)) ? origin : undefined;
 }
 
+/** How many addresses are remembered. */
+const MAX_ADDRESSES = 1000;
+
+/** `callableOrigin` that remembers what it said of an address: it is asked for each message. */
+export function createOriginCheck(allow: readonly string[]): (address: string) => string | undefined {
+  const known = new Map<string, string | undefined>();
+  return (address) => {
+    if (known.has(address)) return known.get(address);
+    if (known.size >= MAX_ADDRESSES) known.clear();
+    const origin = callableOrigin(address, allow);
+    known.set(address, origin);
+    return origin;
+  };
+}
+
 /**
  * Where other instances may reach this one: what the operator says, else the private or local address that the gateway
  * listens on, else the address that this machine has among those of `privateDomain`. Undefined when there is none.

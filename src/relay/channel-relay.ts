@@ -3,6 +3,7 @@ import { ask } from "./ask.ts";
 import { within, type Channels } from "./channels.ts";
 import { isAsk, MAX_PAYLOAD_BYTES, openAnswer, sealAsk, type RelayKey, type Sealed } from "./envelope.ts";
 import { createInbox } from "./inbox.ts";
+import { createJoin, type Carry } from "./join.ts";
 import { watchLapses } from "./lapse.ts";
 import { createRareLog } from "./rare-log.ts";
 import type { Relay, RelayEvents, RelayOutcome } from "./relay.ts";
@@ -102,8 +103,22 @@ export async function openChannelRelay(options: ChannelRelayOptions): Promise<Re
     const said = openAnswer(key, sealed);
     const question = said && asked.get(said.id);
     if (said?.to !== instanceId || said.from !== question?.to) return;
+    if (said.joins === true) join.learn(said.from);
     question.settle({ kind: "answered", answer: said.answer });
   }
+
+  const carry: Carry = async (to, message, deadlineMs, mark, isGone) => {
+    if (to.address !== kind || closing !== undefined) return { kind: "unreachable" };
+    const sealed = sealAsk(key, { from: instanceId, to: to.instanceId, deadlineMs }, message, mark);
+    if (sealed.payload.length > MAX_PAYLOAD_BYTES) return { kind: "unreachable" };
+    const outcome = new Promise<RelayOutcome>((settle) => {
+      asked.set(mark.id, { to: to.instanceId, settle });
+    });
+    const publish = (leftMs: number) => channels.publish(channelOf(to.instanceId), sealed, leftMs);
+    const parts = { deadlineMs, retryMs, countsAll, publish, outcome, isGone };
+    return ask(parts).finally(() => asked.delete(mark.id));
+  };
+  const join = createJoin(carry);
 
   async function close(): Promise<void> {
     inbox.close();
@@ -119,17 +134,7 @@ export async function openChannelRelay(options: ChannelRelayOptions): Promise<Re
     kind,
     address: kind,
     helloMs: options.helloMs,
-    send: async (to, message, deadlineMs, isGone) => {
-      if (to.address !== kind || closing !== undefined) return { kind: "unreachable" };
-      const sealed = sealAsk(key, { from: instanceId, to: to.instanceId, deadlineMs }, message);
-      if (sealed.payload.length > MAX_PAYLOAD_BYTES) return { kind: "unreachable" };
-      const outcome = new Promise<RelayOutcome>((settle) => {
-        asked.set(sealed.id, { to: to.instanceId, settle });
-      });
-      const publish = (leftMs: number) => channels.publish(channelOf(to.instanceId), sealed, leftMs);
-      const parts = { deadlineMs, retryMs, countsAll, publish, outcome, isGone };
-      return ask(parts).finally(() => asked.delete(sealed.id));
-    },
+    send: join.send,
     close: () => (closing ??= close()),
   };
 }

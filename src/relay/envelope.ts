@@ -1,4 +1,4 @@
-import { createHash, createHmac, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHmac, hash, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
 import { ConfigError } from "../errors.ts";
 import type { RelayAnswer, RelayMessage } from "./relay.ts";
 
@@ -20,7 +20,7 @@ export interface Sealed {
 /** What can be known of a message before its payload is read. */
 export interface AskHeader {
   readonly v: 1;
-  /** 128 random bits; a message that is sent again keeps it. */
+  /** No other message of any instance has it; a message that is sent again keeps it. */
   readonly id: string;
   readonly kind: string;
   readonly from: string;
@@ -43,6 +43,8 @@ export interface AnswerHeader {
   readonly to: string;
   readonly size: number;
   readonly sha256: string;
+  /** Whoever says this takes messages that are joined; instances of earlier versions say nothing. */
+  readonly joins?: true;
 }
 
 /**
@@ -63,7 +65,7 @@ type Purpose = "ask" | "answer";
 const proofOf = (key: RelayKey, purpose: Purpose, header: string): string =>
   createHmac("sha256", key).update(`${purpose}.${header}`).digest("base64url");
 
-const digestOf = (payload: Buffer): string => createHash("sha256").update(payload).digest("base64url");
+const digestOf = (payload: Buffer): string => hash("sha256", payload, "base64url");
 
 function seal(key: RelayKey, purpose: Purpose, header: object): string {
   const text = Buffer.from(JSON.stringify(header)).toString("base64url");
@@ -97,18 +99,31 @@ function parse(text: Buffer): Record<string, unknown> | undefined {
 
 export const isAsk = (text: string): boolean => text.startsWith("ask.");
 
-/** A message, sealed, and its id. The payload is a line of JSON with the head and the bodies' lengths, then the bodies. */
+const OWN_IDS = randomBytes(16).toString("base64url");
+let ids = 0;
+
+/** An id for a message that no other has: ids are drawn once for a process, and then counted. */
+const createId = (): string => `${OWN_IDS}${(ids += 1).toString(36)}`;
+
+/** What a message is known by, however often and in whatever company it is sent. */
+export interface Mark {
+  readonly id: string;
+  readonly sentAt: number;
+}
+
+export const createMark = (): Mark => ({ id: createId(), sentAt: Date.now() });
+
+/** A message, sealed. The payload is a line of JSON with the head and the bodies' lengths, then the bodies. */
 export function sealAsk(
   key: RelayKey,
   route: { from: string; to: string; deadlineMs: number },
   { kind, head, bodies }: RelayMessage,
+  { id, sentAt }: Mark = createMark(),
 ): Sealed & { readonly id: string; readonly expiresAt: number } {
   const { from, to, deadlineMs } = route;
   const front = JSON.stringify({ head, sizes: bodies.map(({ length }) => length) });
   const payload = Buffer.concat([Buffer.from(`${front}\n`), ...bodies]);
-  const id = randomBytes(16).toString("base64url");
-  const sentAt = Date.now();
-  const expiresAt = sentAt + deadlineMs;
+  const expiresAt = Date.now() + deadlineMs;
   const { length: size } = payload;
   const header = { v: 1, id, kind, from, to, sentAt, expiresAt, hop: 1, size, sha256: digestOf(payload) };
   return { id, expiresAt, seal: seal(key, "ask", header), payload };
@@ -132,7 +147,7 @@ export function readAsk({ kind, size, sha256 }: AskHeader, payload: Buffer): Rel
   return { kind, head: front.head, bodies };
 }
 
-const isObject = (value: unknown): boolean =>
+export const isObject = (value: unknown): boolean =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 const areSizes = (value: unknown): boolean =>
@@ -145,7 +160,7 @@ export function sealAnswer(
   answer: RelayAnswer,
 ): Sealed {
   const payload = Buffer.from(JSON.stringify(answer));
-  const header = { v: 1, ...route, size: payload.length, sha256: digestOf(payload) };
+  const header = { v: 1, ...route, size: payload.length, sha256: digestOf(payload), joins: true };
   return { seal: seal(key, "answer", header), payload };
 }
 

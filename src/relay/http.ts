@@ -1,20 +1,14 @@
 import { Agent } from "undici";
 import type { Log } from "../log.ts";
-import { callableOrigin } from "./address.ts";
-import {
-  fromBytes,
-  MAX_PAYLOAD_BYTES,
-  openAnswer,
-  sealAsk,
-  toBytes,
-  type RelayKey,
-  type Sealed,
-} from "./envelope.ts";
+import { createOriginCheck } from "./address.ts";
+import { fromBytes, MAX_PAYLOAD_BYTES, openAnswer, sealAsk, toBytes, type RelayKey } from "./envelope.ts";
 import { wasNeverSent, wasRefused } from "./http-failure.ts";
+import { tryPost, type Answered, type Try } from "./http-try.ts";
 import { createInbox, HELLO } from "./inbox.ts";
+import { createJoin, type Carry } from "./join.ts";
 import { watchLapses } from "./lapse.ts";
 import { createRareLog } from "./rare-log.ts";
-import type { Peer, Relay, RelayEvents, RelayMessage, RelayOutcome } from "./relay.ts";
+import type { Relay, RelayEvents, RelayOutcome } from "./relay.ts";
 
 /** Where every instance takes messages. */
 export const RELAY_PATH = "/internal/relay";
@@ -52,8 +46,11 @@ const KEEP_ALIVE_MS = 60_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
 const PROVE_MS = 2000;
 
+const UNREACHABLE: RelayOutcome = { kind: "unreachable" };
+const UNKNOWN: RelayOutcome = { kind: "unknown" };
+
 /** What became of one try; `lost` is the only one after which the message may have arrived. */
-type Try = Exclude<RelayOutcome, { kind: "unknown" }> | { readonly kind: "lost" };
+type Judged = Exclude<RelayOutcome, { kind: "unknown" }> | { readonly kind: "lost" };
 
 /** Instances call each other over HTTP, on the port that clients use. Touches nothing until the first message. */
 export function openHttpRelay(options: HttpRelayOptions): HttpRelay {
@@ -69,65 +66,79 @@ export function openHttpRelay(options: HttpRelayOptions): HttpRelay {
   const kept = new Agent({ ...common, connections: CONNECTIONS, keepAliveTimeout: KEEP_ALIVE_MS });
   /** Its connections carry one message each. */
   const fresh = new Agent({ ...common, connections: CONNECTIONS, pipelining: 0 });
+  const originOf = createOriginCheck(allow);
   let closing: Promise<void> | undefined;
 
-  /** One HTTP request. Never rejects. */
-  async function attempt(agent: Agent, origin: string, call: Call, signal: AbortSignal): Promise<Try> {
-    try {
-      const { statusCode, body } = await agent.request({
-        origin,
-        path: RELAY_PATH,
-        method: "POST",
-        headers: { [RELAY_HEADER]: call.seal, "content-type": "application/octet-stream" },
-        body: call.payload,
-        signal,
-      });
-      const bytes = Buffer.from(await body.arrayBuffer());
-      const said = openAnswer(key, fromBytes(bytes));
-      const isOurs = said !== undefined && said.id === call.id && said.to === instanceId;
-      if (isOurs && statusCode === 200 && said.from === call.to) {
-        return { kind: "answered", answer: said.answer };
-      }
-      // The address went to another of us.
-      if (isOurs && statusCode === 421 && said.from !== call.to) return { kind: "dead" };
-      if (statusCode !== 404) return { kind: "lost" };
-      warn({ instance: call.to }, "another instance does not take our proof: secret or clock differ");
-      return { kind: "unreachable" };
-    } catch (error) {
-      if (wasRefused(error)) return { kind: "dead" };
-      return { kind: wasNeverSent(error) ? "unreachable" : "lost" };
+  /** What an answer means. */
+  function judge(call: { id: string; to: string }, answered: Answered): Judged {
+    if ("error" in answered) {
+      if (wasRefused(answered.error)) return { kind: "dead" };
+      return { kind: wasNeverSent(answered.error) ? "unreachable" : "lost" };
     }
+    const said = openAnswer(key, fromBytes(answered.body));
+    const isOurs = said !== undefined && said.id === call.id && said.to === instanceId;
+    if (isOurs && answered.status === 200 && said.from === call.to) {
+      if (said.joins === true) join.learn(call.to);
+      return { kind: "answered", answer: said.answer };
+    }
+    // The address went to another of us.
+    if (isOurs && answered.status === 421 && said.from !== call.to) return { kind: "dead" };
+    if (answered.status !== 404) return { kind: "lost" };
+    warn({ instance: call.to }, "another instance does not take our proof: secret or clock differ");
+    return { kind: "unreachable" };
   }
 
-  async function send(to: Peer, message: RelayMessage, deadlineMs: number): Promise<RelayOutcome> {
-    const origin = callableOrigin(to.address, allow);
-    if (origin === undefined || closing !== undefined) return { kind: "unreachable" };
-    const sealed = sealAsk(key, { from: instanceId, to: to.instanceId, deadlineMs }, message);
-    if (sealed.payload.length > MAX_PAYLOAD_BYTES) return { kind: "unreachable" };
-    const call = { ...sealed, to: to.instanceId };
-    const over = new AbortController();
-    const { signal } = over;
-    const deadline = setTimeout(() => over.abort(), deadlineMs);
-    try {
-      const first = attempt(kept, origin, call, signal);
-      const early = await Promise.race([first, pause(deadlineMs / 2, signal)]);
-      if (early !== undefined && early.kind !== "lost") return early;
-      if (signal.aborted) return { kind: "unknown" };
-      // It may have arrived. It is sent again under the same id, so that it is still carried out once.
-      const tries = [first, attempt(fresh, origin, call, signal)];
-      const answer = await Promise.any(tries.map(answered)).catch(() => undefined);
-      return answer ?? { kind: "unknown" };
-    } finally {
-      clearTimeout(deadline);
-      over.abort();
-    }
-  }
+  const carry: Carry = (to, message, deadlineMs, mark) => {
+    const origin = originOf(to.address);
+    if (origin === undefined || closing !== undefined) return Promise.resolve(UNREACHABLE);
+    const sealed = sealAsk(key, { from: instanceId, to: to.instanceId, deadlineMs }, message, mark);
+    if (sealed.payload.length > MAX_PAYLOAD_BYTES) return Promise.resolve(UNREACHABLE);
+    const call = { id: mark.id, to: to.instanceId };
+    const headers = [RELAY_HEADER, sealed.seal, "content-type", "application/octet-stream"];
+    const request = { origin, path: RELAY_PATH, headers, body: sealed.payload };
+    return new Promise((resolve) => {
+      const deadline = performance.now() + deadlineMs;
+      const tries: Try[] = [];
+      let [begun, lost] = [0, 0];
+      let timer = setTimeout(sendAgain, deadlineMs / 2);
+
+      function finish(outcome: RelayOutcome): void {
+        clearTimeout(timer);
+        for (const one of tries) one.abort();
+        resolve(outcome);
+      }
+      function sendOver(agent: Agent): void {
+        begun += 1;
+        const one = tryPost(agent, request, (answered) => {
+          const outcome = judge(call, answered);
+          // After a second try nobody knows of which one a failure tells.
+          if (outcome.kind === "answered" || (begun === 1 && outcome.kind !== "lost")) {
+            return finish(outcome as RelayOutcome);
+          }
+          lost += 1;
+          if (begun === 1) sendAgain();
+          else if (lost === 2) finish(UNKNOWN);
+        });
+        tries.push(one);
+      }
+      /** It may have arrived. It is sent again under the same id, so that it is still carried out once. */
+      function sendAgain(): void {
+        clearTimeout(timer);
+        const leftMs = deadline - performance.now();
+        if (leftMs <= 0) return finish(UNKNOWN);
+        timer = setTimeout(finish, leftMs, UNKNOWN);
+        sendOver(fresh);
+      }
+      sendOver(kept);
+    });
+  };
+  const join = createJoin(carry);
 
   return {
     kind: "http",
     address,
     helloMs: 1000,
-    send,
+    send: join.send,
     receive: async (header, readBody) => {
       const admission = inbox.admit(header);
       if (admission.kind === "refused") return "unproven";
@@ -136,7 +147,7 @@ export function openHttpRelay(options: HttpRelayOptions): HttpRelay {
       if (reply === "refused") return "unproven";
       return reply === "silent" ? "silent" : { status: 200, body: toBytes(reply) };
     },
-    prove: async () => (await send({ instanceId, address }, HELLO, PROVE_MS)).kind === "answered",
+    prove: async () => (await join.send({ instanceId, address }, HELLO, PROVE_MS)).kind === "answered",
     close: () => {
       inbox.close();
       lapses.close();
@@ -144,21 +155,3 @@ export function openHttpRelay(options: HttpRelayOptions): HttpRelay {
     },
   };
 }
-
-interface Call extends Sealed {
-  readonly id: string;
-  readonly to: string;
-}
-
-async function answered(attempt: Promise<Try>): Promise<RelayOutcome> {
-  const outcome = await attempt;
-  if (outcome.kind !== "answered") throw new Error("no answer");
-  return outcome;
-}
-
-/** Resolves with nothing after some time, or when `signal` says so. */
-const pause = (milliseconds: number, signal: AbortSignal): Promise<undefined> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(undefined), milliseconds);
-    signal.addEventListener("abort", () => (clearTimeout(timer), resolve(undefined)), { once: true });
-  });

@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Log } from "../log.ts";
 import { openAsk, readAsk, sealAnswer, type AskHeader, type RelayKey, type Sealed } from "./envelope.ts";
+import { answerJoined, JOINED, MAX_ANSWERS_BYTES, readJoined } from "./joined.ts";
 import type { RelayAnswer, RelayEvents, RelayMessage } from "./relay.ts";
 import { createRareLog } from "./rare-log.ts";
 
@@ -48,10 +49,17 @@ export interface InboxOptions {
   events: Pick<RelayEvents, "onMessage">;
 }
 
+const REFUSED = Promise.resolve("refused" as const);
+
+type Said = RelayAnswer | "silent";
+
 interface Remembered {
   readonly sentAt: number;
-  readonly outcome: Promise<Sealed | "silent">;
+  readonly outcome: Promise<Said>;
 }
+
+/** What can be known of one message, be it by itself or joined with others. */
+type Known = Pick<AskHeader, "id" | "kind" | "from" | "sentAt" | "expiresAt">;
 
 /** Verifies what arrives, and has each message carried out at most once and before its deadline. */
 export function createInbox({ instanceId, key, log, events }: InboxOptions): Inbox {
@@ -68,46 +76,62 @@ export function createInbox({ instanceId, key, log, events }: InboxOptions): Inb
   const warn = createRareLog(log);
   let closed = false;
 
-  function isTimely({ sentAt, expiresAt, from }: AskHeader): boolean {
+  function isTimely({ sentAt, expiresAt, from }: Known): boolean {
     const now = Date.now();
     if (now < expiresAt && Math.abs(now - sentAt) <= CLOCK_MS) return true;
     warn({ from, lateMs: now - expiresAt }, "relayed message dropped: too late, or the clocks differ");
     return false;
   }
 
-  async function answer(header: AskHeader, message: RelayMessage): Promise<Sealed | "silent"> {
-    const { id, from } = header;
-    const work: Promise<RelayAnswer> =
-      header.kind === HELLO.kind ? Promise.resolve({}) : events.onMessage(from, message);
+  function work(known: Known, message: RelayMessage): Promise<RelayAnswer> {
+    if (known.kind === HELLO.kind) return Promise.resolve({});
+    if (known.kind !== JOINED) return events.onMessage(known.from, message);
+    const asked = readJoined(message);
+    if (asked === undefined) return Promise.reject(new Error("joined messages are not whole"));
+    return answerJoined(
+      asked.map((one) => take({ ...known, id: one.id, kind: one.message.kind }, () => one.message)),
+    );
+  }
+
+  async function answer(known: Known, message: RelayMessage): Promise<Said> {
     let timer: NodeJS.Timeout | undefined;
     const tooLate = new Promise<"silent">((resolve) => {
-      timer = setTimeout(() => resolve("silent"), header.expiresAt - Date.now()).unref();
+      timer = setTimeout(() => resolve("silent"), known.expiresAt - Date.now()).unref();
     });
     try {
-      const said = await Promise.race([work, tooLate]);
+      const said = await Promise.race([work(known, message), tooLate]);
       // The timer may be late itself, after a freeze.
-      if (said === "silent" || Date.now() >= header.expiresAt) return "silent";
-      return sealAnswer(key, { id, from: instanceId, to: from }, said);
+      return Date.now() >= known.expiresAt ? "silent" : said;
     } catch (err) {
-      log.error({ err, kind: header.kind }, "relayed message failed");
+      log.error({ err, kind: known.kind }, "relayed message failed");
       return "silent";
     } finally {
       clearTimeout(timer);
     }
   }
 
-  async function carryOut(header: AskHeader, payload: Buffer): Promise<Sealed | "refused" | "silent"> {
-    const known = seen.get(header.id);
-    if (known !== undefined) return known.outcome;
+  /** Has a message carried out that was not before. `readMessage` is called for such a one only. */
+  function take(known: Known, readMessage: () => RelayMessage | undefined): Promise<Said | "refused"> {
+    const before = seen.get(known.id);
+    if (before !== undefined) return before.outcome;
     // Looked at again: reading the payload took its time, and the process may have been frozen meanwhile.
-    if (closed || !isTimely(header) || header.sentAt <= forgottenUntil) return "refused";
-    const message = readAsk(header, payload);
-    if (message === undefined) return "refused";
-    const outcome = answer(header, message);
-    seen.set(header.id, { sentAt: header.sentAt, outcome });
+    if (closed || !isTimely(known) || known.sentAt <= forgottenUntil) return REFUSED;
+    const message = readMessage();
+    if (message === undefined) return REFUSED;
+    const outcome = answer(known, message);
+    seen.set(known.id, { sentAt: known.sentAt, outcome });
     running.add(outcome);
     void outcome.finally(() => running.delete(outcome));
     return outcome;
+  }
+
+  async function carryOut(header: AskHeader, payload: Buffer): Promise<Sealed | "refused" | "silent"> {
+    const said = await take(header, () => readAsk(header, payload));
+    if (typeof said !== "object") return said;
+    const route = { id: header.id, from: instanceId, to: header.from };
+    const sealed = sealAnswer(key, route, said);
+    const isTooLong = header.kind === JOINED && sealed.payload.length > MAX_ANSWERS_BYTES;
+    return isTooLong ? sealAnswer(key, route, { answers: [] }) : sealed;
   }
 
   return {
