@@ -5,15 +5,11 @@ import { isClosing } from "./linger.ts";
 const MAX_URL_LENGTH = 4096;
 const MAX_HEADER_LINES = 100;
 /** Headers that mean something here and may stand once; Node keeps the first or joins them, which hides the second. */
-const ONCE = new Set([
-  "host",
-  "authorization",
-  "x-api-key",
-  "content-type",
-  "origin",
-  "accept",
-  "last-event-id",
-]);
+const ONCE = new Map(
+  ["host", "authorization", "x-api-key", "content-type", "origin", "accept", "last-event-id"].map(
+    (name, position) => [name, 1 << position],
+  ),
+);
 
 /**
  * Refuses requests that are not plain HTTP/1.1 for this server, before anything else looks at them. Node's own parser
@@ -30,12 +26,12 @@ export function admit(req: IncomingMessage): void {
   if (!url.startsWith("/") || url.includes("#"))
     throw new GatewayError(url === "*" ? "method_not_allowed" : "bad_target");
   if (rawHeaders.length > 2 * MAX_HEADER_LINES) throw new GatewayError("headers_too_large");
-  let seen = "";
+  let seen = 0;
   for (let line = 0; line < rawHeaders.length; line += 2) {
     const name = (rawHeaders[line] as string).toLowerCase();
-    if (!ONCE.has(name)) continue;
-    if (seen.includes(`${name};`)) throw new GatewayError(name === "host" ? "bad_host" : "repeated_header");
-    seen += `${name};`;
+    const bit = ONCE.get(name) ?? 0;
+    if ((seen & bit) !== 0) throw new GatewayError(name === "host" ? "bad_host" : "repeated_header");
+    seen |= bit;
   }
   const { host, expect } = req.headers;
   if (host === undefined && req.httpVersion === "1.1") throw new GatewayError("bad_host");
@@ -45,15 +41,17 @@ export function admit(req: IncomingMessage): void {
   if (coding !== undefined && coding.toLowerCase() !== "chunked") throw new GatewayError("transfer_encoding");
 }
 
+const NO_PARAMETERS: ReadonlyMap<string, string> = new Map();
+
 /**
  * The parameters of a request's query. Throws `bad_query` for one that stands twice, and for broken percent-encoding;
  * so what a parameter says cannot depend on who reads it.
  */
-export function queryOf(req: IncomingMessage): Map<string, string> {
+export function queryOf(req: IncomingMessage): ReadonlyMap<string, string> {
   const { url = "" } = req;
-  const parameters = new Map<string, string>();
   const mark = url.indexOf("?");
-  if (mark < 0 || mark === url.length - 1) return parameters;
+  if (mark < 0 || mark === url.length - 1) return NO_PARAMETERS;
+  const parameters = new Map<string, string>();
   for (const part of url.slice(mark + 1).split("&")) {
     const equals = part.indexOf("=");
     const name = decode(equals < 0 ? part : part.slice(0, equals));

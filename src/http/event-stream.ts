@@ -90,6 +90,9 @@ export class EventStream implements ClientStream {
     // Written by itself the head becomes one text; else Node keeps it in pieces, a kilobyte, for the stream's life.
     res.flushHeaders();
     process.nextTick(() => socket?.uncork());
+    // All that was to be read of them was; the key, too, is not to lie here for as long as the stream is open.
+    res.req.headers = {};
+    res.req.rawHeaders = [];
     res.on("drain", () => this.events?.onDrain(this));
   }
 

@@ -92,11 +92,10 @@ export class Trunk {
     if (envelope.kind === "notification") return this.#forwardNotice(branch, message, envelope);
     const innerId = this.#requests.nextId();
     const { message: renamed, ownId, ownToken } = renameRequest(message, innerId, idOf(envelope));
-    return this.#give(renamed, {
-      ...{ innerId, branch, ownId, ownToken, onAnswer, key: envelope.id as string },
-      wantsLogs: stringOf(message, "params", "_meta", LOG_LEVEL) !== undefined,
-      onOwnAnswer: undefined,
-    });
+    const wantsLogs = stringOf(message, "params", "_meta", LOG_LEVEL) !== undefined;
+    const key = envelope.id as string;
+    const onOwnAnswer = undefined;
+    return this.#give(renamed, { innerId, branch, ownId, key, ownToken, wantsLogs, onAnswer, onOwnAnswer });
   }
 
   /** Asks the server something of our own. The message's id is replaced. */

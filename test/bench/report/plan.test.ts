@@ -4,7 +4,7 @@ import { TARGETS } from "../targets.ts";
 import { GOALS } from "./goals.ts";
 import { PLAN } from "./plan.ts";
 
-const MOST_SECONDS = 36 * 60;
+const MOST_SECONDS = 42 * 60;
 
 test("every section has an id of its own, a mode and targets that exist", () => {
   expect(new Set(PLAN.map(({ id }) => id)).size).toBe(PLAN.length);
