@@ -67,6 +67,8 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
+/** For so long after a key has ended what it opened is looked for: what was under way then has come by then. */
+const SWEEP_MS = 60_000;
 const NO_FILE = { keys: [], callers: [] };
 
 /** Names of servers, by what became of them. */
@@ -198,8 +200,14 @@ async function startParts(
     sessions.lease.advertise(relay.current.address);
     log.info({ driver: relay.current.kind }, "Session relay: ENABLED");
   }
+  let sweepUntil = -Infinity;
   // Also what came in while its key went: a request's body may take long, and so may the store.
-  const expiry = { beat: () => (ring.expire(), closeKeys()) };
+  const expiry = {
+    beat(now: number) {
+      if (ring.expire().length > 0) sweepUntil = now + SWEEP_MS;
+      if (now < sweepUntil) closeKeys();
+    },
+  };
   const stopHeartbeat = startHeartbeat([sessions, carrier, summons, modern, opened, watching, expiry]);
 
   function closeKeys(): void {
@@ -220,6 +228,7 @@ async function startParts(
   function changeKeys(file: KeysFile): KeyChange {
     const { rescoped, ...change } = callers.replace(file);
     servers.allow(callers.scopes);
+    sweepUntil = performance.now() + SWEEP_MS;
     closeKeys();
     const isRescoped = ({ caller }: { caller: string }) => rescoped.includes(caller);
     closeAll(sessions.index, "server_changed", isRescoped, retryMs);

@@ -15,6 +15,8 @@ export interface ReadParts {
 /** What metrics and alerts read of the gateway. Sessions are counted when it is asked for, not while they come and go. */
 export function readGateway({ sessions, servers, opened, maxSessions }: ReadParts): GatewayReadings {
   return {
+    sessionCount: () => sessions.count,
+    maxSessions: () => maxSessions,
     sessions() {
       let orphan = 0;
       // A client of Streamable HTTP may have no stream between two requests.

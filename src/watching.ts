@@ -12,7 +12,11 @@ import { createTracing } from "./telemetry/tracing.ts";
 import { openWebhook } from "./telemetry/webhook.ts";
 
 /** What is read of the gateway while it is watched. */
-export type GatewayReadings = Pick<Readings, "sessions" | "streams" | "servers" | "store">;
+export interface GatewayReadings extends Pick<Readings, "sessions" | "streams" | "servers" | "store"> {
+  /** All that are open. Alerts look each second, and `sessions` at every session. */
+  sessionCount(): number;
+  maxSessions(): number;
+}
 
 /** Everything that watches the gateway: the audit log, the metrics, the traces and the alerts. */
 export interface Watching {
@@ -44,6 +48,8 @@ export interface WatchingPlace {
 
 /** Before the gateway is built there is nothing to be read of it. */
 const NOTHING: GatewayReadings = {
+  sessionCount: () => 0,
+  maxSessions: () => 0,
   sessions: () => ({ open: 0, orphan: 0, limit: 0 }),
   streams: () => 0,
   servers: () => [],
@@ -59,8 +65,8 @@ export async function openWatching(config: WatchConfig, place: WatchingPlace): P
   const alerts = createAlerts({
     thresholds: config.alerts,
     readings: {
-      sessions: () => gateway.sessions().open + gateway.sessions().orphan,
-      maxSessions: () => gateway.sessions().limit,
+      sessions: () => gateway.sessionCount(),
+      maxSessions: () => gateway.maxSessions(),
       storeDown: () => isDown(gateway.store()),
       fallback: () => gateway.store().isFallback === true,
       mirrorDivergent: () => gateway.store().mirror?.divergent,

@@ -26,6 +26,8 @@ export interface Standing {
 const SLOW_READER_BYTES_PER_MS = 32;
 /** A client of Streamable HTTP may well have no stream for so long, and be there all the same. */
 export const BETWEEN_POSTS_MS = 60_000;
+/** Share of its age from which on a stream may be ended at a quiet moment. */
+const REST_FROM = 0.8;
 /** Silence that makes a moment quiet enough for a stream to be ended. */
 const QUIET_MS = 500;
 
@@ -37,6 +39,19 @@ export function overdue(standing: Standing, limits: SessionLimits, now: number):
   if (orphanedAt !== undefined && now - orphanedAt >= limits.orphanMs) return "client_gone";
   if (inFlight === 0 && now - activeAt >= limits.idleMs) return "idle";
   return isSlow({ blockedSince, pendingBytes }, limits, now) ? "slow_reader" : undefined;
+}
+
+/**
+ * Until when a session can outlive no bound if nothing happens in it, in ms of its clock. -Infinity for one that must be
+ * looked at again and again.
+ */
+export function calmUntil(standing: Standing, limits: SessionLimits): number {
+  const { hasBegun, orphanedAt, inFlight, blockedSince, isQuiet, activeAt, bornAt, streamSince } = standing;
+  const isCalm = hasBegun && orphanedAt === undefined && inFlight === 0 && blockedSince === undefined;
+  if (!isCalm || !isQuiet) return -Infinity;
+  const maxAgeMs = limits.maxAgeMs || Infinity;
+  const restMs = limits.streamMaxAgeMs * REST_FROM || Infinity;
+  return Math.min(activeAt + limits.idleMs, bornAt + maxAgeMs, streamSince + restMs);
 }
 
 /** Whether a stream has stood still for longer than any fair reader's would. */
@@ -53,7 +68,7 @@ export function isSlow(
 export function isStreamDue(standing: Standing, { streamMaxAgeMs }: SessionLimits, now: number): boolean {
   const { streamSince, inFlight, isQuiet, activeAt, orphanedAt } = standing;
   const age = now - streamSince;
-  if (streamMaxAgeMs === 0 || age < streamMaxAgeMs * 0.8 || orphanedAt !== undefined) return false;
+  if (streamMaxAgeMs === 0 || age < streamMaxAgeMs * REST_FROM || orphanedAt !== undefined) return false;
   return age >= streamMaxAgeMs || (inFlight === 0 && isQuiet && now - activeAt > QUIET_MS);
 }
 

@@ -28,6 +28,10 @@ export class Doubts {
     return (sent) => this.#mayRepeat(sent, since);
   }
 
+  get areOpen(): boolean {
+    return this.#questions.length > 0;
+  }
+
   /** Questions that are due to be asked again. */
   takeDue(now: number): Sent[] {
     if (this.#questions.length === 0 || now < this.#askAgainAt) return [];

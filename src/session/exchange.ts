@@ -150,9 +150,9 @@ export class Exchange {
     return unanswered;
   }
 
-  /** Answers all that the client has asked with a fault. */
-  failAll(reason: Reason): void {
-    for (const unanswered of this.takeUnanswered()) this.#fail(unanswered, reason);
+  /** Answers all that the client has asked with a fault, if there is one. */
+  failAll(reason: Reason | undefined): void {
+    if (reason !== undefined) for (const one of this.takeUnanswered()) this.#fail(one, reason);
   }
 
   /** Ends the link. Resolves when nothing of it is left. */

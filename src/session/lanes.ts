@@ -49,6 +49,10 @@ export class Lanes {
     return false;
   }
 
+  get isEmpty(): boolean {
+    return this.#byId.size === 0;
+  }
+
   find(id: string): Lane | undefined {
     return this.#byId.get(id);
   }

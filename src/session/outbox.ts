@@ -189,6 +189,11 @@ export class Outbox {
     return sent;
   }
 
+  /** When `tidy` has something to forget, if nothing happens before. */
+  get tidyAt(): number {
+    return this.#head < this.#taken ? (this.#entries[this.#head] as Sent).takenAt + KEPT_MS : Infinity;
+  }
+
   /** Forgets what a socket took too long ago to have been lost with it. */
   tidy(now: number): void {
     if (this.#stream === undefined) return;

@@ -1,6 +1,6 @@
 import { GatewayError } from "../errors.ts";
 import type { Envelope } from "../protocol/json-rpc.ts";
-import { BETWEEN_POSTS_MS, isStreamDue, lastWords, overdue, type Standing } from "./bounds.ts";
+import { BETWEEN_POSTS_MS, calmUntil, isStreamDue, lastWords, overdue, type Standing } from "./bounds.ts";
 import type { ClientStream } from "./client-stream.ts";
 import { Exchange } from "./exchange.ts";
 import type { Told } from "./handshake.ts";
@@ -35,6 +35,8 @@ export class Session {
   #activeAt: number;
   /** When the client last posted. */
   #heardAt: number;
+  /** Nothing is due before, unless something happens. */
+  #calmUntil = -Infinity;
 
   constructor(parts: SessionParts) {
     this.id = parts.id;
@@ -52,11 +54,14 @@ export class Session {
       onOwnEnd: () => this.#ownStreamEnded(),
       // Who has not had the answer to its initialize does not know the session's name.
       onUnheard: (lane) => lane === this.#firstLane && this.close("client_gone"),
-      onNone: () => this.#isStreamable && (this.#orphanedAt = parts.now()),
+      onNone: () => this.#isStreamable && this.#loseStream(),
       isAsked: (id) => this.#exchange.isAsked(id),
     });
     this.#exchange = new Exchange(parts, {
-      push: (message, sendable, lane) => this.#streams.push(message, sendable, lane),
+      push: (message, sendable, lane) => {
+        this.#calmUntil = -Infinity;
+        this.#streams.push(message, sendable, lane);
+      },
       hasStream: (lane) => this.#streams.hasLaneStream(lane),
       leaveLane: (lane) => this.#streams.cancelLane(lane),
       restLane: (lane) => this.#streams.restLane(lane),
@@ -138,14 +143,12 @@ export class Session {
     return this.#exchange.dropped;
   }
 
-  /**
-   * Gives the session a stream to write to; one that it has is cut. What no socket has taken goes out first. `after` is
-   * the sequence number of the last message that the client has, when it says so.
-   */
+  /** Gives it a stream to write to; one that it has is cut. `after` is the last message that the client has, if it says so. */
   attach(stream: ClientStream, after?: number): void {
     const isFirst = this.#isStreamable && this.#streams.ownSince === this.openedAt;
     this.#hasReturned = !isFirst && (this.stream !== undefined || this.#orphanedAt !== undefined);
     this.#orphanedAt = undefined;
+    this.#calmUntil = -Infinity;
     if (this.#hasReturned) this.#parts.onAdopted(this, stream.endsUnheard);
     this.#streams.attach(stream, after, this.#heardAt);
   }
@@ -155,12 +158,10 @@ export class Session {
     return this.#streams.isLaneOver(id, after);
   }
 
-  /**
-   * Goes on with a lane whose stream was cut, after the last message that the client has of it. Of a lane that is not
-   * known any more its request is answered with an error. The lane's name must say which request that is.
-   */
+  /** Goes on with a lane after a message. Of one that is not known any more the request, which its name says, gets an error. */
   resumeLane(id: string, stream: ClientStream, after: number): void {
     this.#orphanedAt = undefined;
+    this.#calmUntil = -Infinity;
     this.#streams.resumeLane(id, stream, after, (one, lane) => this.#exchange.isInFlight(one, lane));
   }
 
@@ -172,7 +173,7 @@ export class Session {
   /** Goes on with what an earlier owner left. The session has no stream yet. */
   inherit(inheritance: Inheritance): void {
     this.#hasBegun = true;
-    this.#orphanedAt = this.#parts.now();
+    this.#loseStream();
     this.#streams.restore(inheritance);
     this.#exchange.resolve(inheritance.unanswered);
   }
@@ -192,8 +193,13 @@ export class Session {
     if (!this.#isOpen) throw new GatewayError("session_not_found");
     if (this.#isLeaving) throw new GatewayError("draining");
     this.#activeAt = this.#heardAt = this.#parts.now();
+    this.#calmUntil = -Infinity;
     const isAnew = this.#hasReturned || (!this.#hasBegun && this.#exchange.isIntroduced);
-    if (isAnew && envelope.method === "initialize" && !this.#isStreamable) this.#startClean();
+    if (isAnew && envelope.method === "initialize" && !this.#isStreamable) {
+      // The client begins anew: nothing of the old conversation is left.
+      this.#exchange.startClean();
+      this.#streams.clear();
+    }
     this.#hasBegun = true;
     this.#hasReturned = false;
     return reply === undefined
@@ -203,6 +209,7 @@ export class Session {
 
   /** Does what is due; called about once a second. Whether that was the heartbeat. */
   beat(now: number): boolean {
+    if (now < this.#calmUntil) return false;
     const { limits } = this.#parts;
     const standing = this.#standing(now);
     const end = overdue(standing, limits, now);
@@ -213,18 +220,15 @@ export class Session {
     this.#exchange.beat(now);
     const isPing = this.#streams.beat(now);
     if (this.isDurable && isStreamDue(standing, limits, now)) this.#streams.restOwn();
+    this.#calmUntil = Math.min(calmUntil(standing, limits), this.#streams.calmUntil);
     return isPing;
   }
 
-  /**
-   * Ends the session and its link. The stream ends after what was written; a slow reader's is cut at once. With
-   * `retryMs` the client is told when to reconnect. Safe to call twice.
-   */
+  /** Ends the session and its link; a slow reader's stream is cut. `retryMs` is when to reconnect. Safe to call twice. */
   close(end: SessionEnd, retryMs?: number): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    const reason = lastWords(end);
-    if (reason !== undefined) this.#exchange.failAll(reason);
+    this.#exchange.failAll(lastWords(end));
     this.#streams.close(end === "slow_reader" ? "cut" : "end", retryMs);
     this.#parts.journal?.end(end === "released");
     this.#parts.onEnd(this, end, this.#exchange.close());
@@ -248,7 +252,7 @@ export class Session {
   #ownStreamEnded(): void {
     if (this.#isStreamable) return this.#streams.judgeNone();
     if (!this.isDurable) return this.close("client_gone");
-    this.#orphanedAt = this.#parts.now();
+    this.#loseStream();
     this.#parts.log.info(
       { event: "session_orphaned", session: this.id },
       "stream ended: the session waits for its client",
@@ -270,10 +274,9 @@ export class Session {
     }
   }
 
-  /** The client begins anew: nothing of the old conversation is left. */
-  #startClean(): void {
-    this.#exchange.startClean();
-    this.#streams.clear();
+  #loseStream(): void {
+    this.#orphanedAt = this.#parts.now();
+    this.#calmUntil = -Infinity;
   }
 
   #standing(now: number): Standing {

@@ -195,6 +195,12 @@ export class Streams implements ClientStreamEvents {
     for (const { sequence, message, lane } of messages) this.#parts.journal?.kept(sequence, message, lane);
   }
 
+  /** Until when nothing will be due if nothing happens. -Infinity when there is something to look after. */
+  get calmUntil(): number {
+    if (this.#doubts.areOpen || this.#lanes?.isEmpty === false) return -Infinity;
+    return Math.min(this.#pingAt, this.#outbox.tidyAt);
+  }
+
   /** Does what is due. Whether that was the heartbeat. */
   beat(now: number): boolean {
     this.#outbox.tidy(now);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isStreamDue, overdue, type Standing } from "../../src/session/bounds.ts";
+import { calmUntil, isStreamDue, overdue, type Standing } from "../../src/session/bounds.ts";
 import { LIMITS } from "./scripted.ts";
 
 const FINE: Standing = {
@@ -41,6 +41,28 @@ describe("a session", () => {
   it("without a grace ends as soon as its client is gone", () => {
     expect(overdue({ ...FINE, orphanedAt: 5 }, LIMITS, 5)).toBe("client_gone");
   });
+});
+
+describe("a calm session", () => {
+  const calm = { ...limits, maxAgeMs: 50_000, idleMs: 40_000, streamMaxAgeMs: 0 };
+
+  it.each([
+    ["its idle limit", { activeAt: 5 }, calm, 40_005],
+    ["its age", { activeAt: 1e9, bornAt: -10_000 }, calm, 40_000],
+    ["the age of its stream", { streamSince: 7 }, { ...calm, streamMaxAgeMs: 10_000 }, 8007],
+  ] as const)("need not be looked at before %s", (_what, more, of, until) => {
+    const standing = { ...FINE, ...more };
+    expect(calmUntil(standing, of)).toBe(until);
+    expect(overdue(standing, of, until - 1)).toBeUndefined();
+    expect(isStreamDue(standing, of, until - 1)).toBe(false);
+  });
+
+  it.each([{ hasBegun: false }, { orphanedAt: 0 }, { inFlight: 1 }, { blockedSince: 0 }, { isQuiet: false }])(
+    "is not one of which %o",
+    (more) => {
+      expect(calmUntil({ ...FINE, ...more }, calm)).toBe(-Infinity);
+    },
+  );
 });
 
 describe("a stream", () => {

@@ -168,6 +168,21 @@ describe("Session, as time goes by", () => {
     expect(ends).toEqual(["idle"]);
   });
 
+  it("is looked at again when something happens, however calm it was", async () => {
+    const { session, clock, stream, ends, call, link } = openSession({ limits: { slowReaderMs: 1000 } });
+    await call(1);
+    link().say({ jsonrpc: "2.0", id: 1, result: {} });
+    stream.take();
+    session.beat(1);
+    stream.keepsUp = false;
+    clock.now = 10;
+    link().say({ jsonrpc: "2.0", method: "n", params: { text: "x".repeat(600) } });
+    session.beat(1009);
+    expect(ends).toEqual([]);
+    session.beat(2000);
+    expect(ends).toEqual(["slow_reader"]);
+  });
+
   it("is not idle while a request is in flight", async () => {
     const { session, ends, call } = openSession({ limits: { requestTimeoutMs: Infinity } });
     await call(1);

@@ -3,12 +3,12 @@ import type { Section } from "./section.ts";
 
 // Warm-up goes by calls: a slow server makes fewer in the same time, and would be counted on code that is still cold.
 
-const BUSY = { bytes: 100, warmUpSeconds: 2, warmUpCalls: 20_000, seconds: 2 };
+const BUSY = { bytes: 100, warmUpSeconds: 2, warmUpCalls: 16_000, seconds: 2 };
 const EIGHT = { ...BUSY, sessions: 8, inFlight: 4, rounds: 3 };
 const MANY = { ...BUSY, sessions: 64, inFlight: 1, rounds: 3 };
 /** Each of 64 children has code of its own to warm up. */
-const CHILDREN = { ...MANY, warmUpCalls: 128_000 };
-const ALONE = { ...BUSY, sessions: 1, inFlight: 1, warmUpCalls: 4000, rounds: 2 };
+const CHILDREN = { ...MANY, warmUpCalls: 100_000 };
+const ALONE = { ...BUSY, sessions: 1, inFlight: 1, warmUpCalls: 3000, rounds: 2 };
 
 export const SSE_PEERS = ["supergateway-sse", "mcp-proxy-sse", "mcp-hub-sse"];
 export const STREAMABLE_PEERS = ["supergateway-streamable", "mcp-proxy-streamable"];
