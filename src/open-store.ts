@@ -40,7 +40,7 @@ interface Place {
 }
 
 /**
- * Opens the session store that was chosen, with its fallback or its mirror. With `backend.ts` the only place that knows
+ * Opens the session store that was chosen, with its fallback or its mirror. The only place that knows
  * which stores there are. Rejects with a ConfigError when it cannot be used as it is configured.
  */
 export async function openSessionStore(config: StoreConfig, place: StorePlace): Promise<OpenedStore> {
