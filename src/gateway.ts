@@ -67,8 +67,9 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
-/** For so long after a key has ended what it opened is looked for: what was under way then has come by then. */
+/** For so long after a key has ended what it opened is looked for each second; after that now and then. */
 const SWEEP_MS = 60_000;
+const SWEEP_LATER_MS = 15_000;
 const NO_FILE = { keys: [], callers: [] };
 
 /** Names of servers, by what became of them. */
@@ -201,11 +202,14 @@ async function startParts(
     log.info({ driver: relay.current.kind }, "Session relay: ENABLED");
   }
   let sweepUntil = -Infinity;
-  // Also what came in while its key went: a request's body may take long, and so may the store.
+  let sweepAt = 0;
+  // Also what came in while its key went: a request's body may take long, and so may the store or another instance.
   const expiry = {
     beat(now: number) {
       if (ring.expire().length > 0) sweepUntil = now + SWEEP_MS;
-      if (now < sweepUntil) closeKeys();
+      if (now >= sweepUntil && now < sweepAt) return;
+      sweepAt = now + SWEEP_LATER_MS;
+      closeKeys();
     },
   };
   const stopHeartbeat = startHeartbeat([sessions, carrier, summons, modern, opened, watching, expiry]);

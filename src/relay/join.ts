@@ -20,6 +20,11 @@ export interface Join {
 
 /** Instances that are remembered to take what is joined; whoever is forgotten is learned of again. */
 const MAX_LEARNED = 1000;
+/** An instance that could not answer most of a batch at once is sent single messages for so long: a batch gains nothing there. */
+const SINGLE_MS = 10_000;
+
+/** The other instance has it, and had no answer to it yet. */
+const TAKEN = { wasTaken: true };
 
 interface Waiting {
   readonly id: string;
@@ -42,13 +47,14 @@ interface Batch {
  * waits for another longer than a turn, and an answer that is not there soon is fetched by itself.
  */
 export function createJoin(carry: Carry): Join {
-  const learned = new Set<string>();
+  /** Since when each takes what is joined. */
+  const learned = new Map<string, number>();
   let batches: Batch[] = [];
 
-  function flush(): void {
-    const full = batches;
-    batches = [];
-    for (const batch of full) void sendBatch(batch);
+  function flush(to?: string): void {
+    const due = batches.filter((batch) => to === undefined || batch.to.instanceId === to);
+    batches = batches.filter((batch) => !due.includes(batch));
+    for (const batch of due) void sendBatch(batch);
   }
 
   async function sendBatch({ to, deadlineMs, isGone, sentAt, waiting }: Batch): Promise<void> {
@@ -60,18 +66,30 @@ export function createJoin(carry: Carry): Join {
     const mark = { ...createMark(), sentAt };
     const outcome = await carry(to, joinMessages(waiting), deadlineMs, mark, isGone);
     const answers = outcome.kind === "answered" ? readAnswers(outcome.answer) : undefined;
+    const isLost = outcome.kind === "unknown";
+    let left = 0;
     waiting.forEach(({ id, message, settle }, at) => {
       const answer = answers?.[at];
-      if (answers === undefined) settle(outcome);
+      if (answers === undefined && !isLost) settle(outcome);
       else if (answer !== undefined && answer !== null) settle({ kind: "answered", answer });
-      else settle(askAgain(message, { id, sentAt }, deadline));
+      else {
+        left += 1;
+        // One answer that was lost must not be the loss of all of them.
+        settle(askAgain(message, { id, sentAt }, deadline, { kind: "unknown", ...(!isLost && TAKEN) }));
+      }
     });
+    if (left > waiting.length / 2) learned.set(to.instanceId, performance.now() + SINGLE_MS);
 
-    /** It is being carried out. Under the same mark it is not carried out again, and is answered when that is done. */
-    async function askAgain(message: RelayMessage, own: Mark, until: number): Promise<RelayOutcome> {
+    /** Under the same mark it is not carried out again, and is answered when that is done. */
+    async function askAgain(
+      message: RelayMessage,
+      own: Mark,
+      until: number,
+      otherwise: RelayOutcome,
+    ): Promise<RelayOutcome> {
       const leftMs = Math.floor(until - performance.now());
       const again = leftMs > 0 ? await carry(to, message, leftMs, own, isGone) : undefined;
-      return again?.kind === "answered" ? again : { kind: "unknown" };
+      return again?.kind === "answered" ? again : otherwise;
     }
   }
 
@@ -79,15 +97,18 @@ export function createJoin(carry: Carry): Join {
     learn(instanceId) {
       if (learned.has(instanceId)) return;
       if (learned.size >= MAX_LEARNED) learned.clear();
-      learned.add(instanceId);
+      learned.set(instanceId, 0);
     },
     send(to, message, deadlineMs, isGone) {
       const bytes = message.bodies.reduce((sum, { length }) => sum + length, 0);
-      if (bytes > JOINED_BYTES.each || !learned.has(to.instanceId)) {
+      const since = learned.get(to.instanceId) ?? Infinity;
+      if (bytes > JOINED_BYTES.each || performance.now() < since) {
+        // What came before it in this turn goes before it.
+        flush(to.instanceId);
         return carry(to, message, deadlineMs, createMark(), isGone);
       }
       return new Promise((settle) => {
-        if (batches.length === 0) setImmediate(flush);
+        if (batches.length === 0) setImmediate(() => flush());
         let batch = batches.findLast(
           (one) =>
             one.to.instanceId === to.instanceId &&

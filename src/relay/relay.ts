@@ -14,11 +14,13 @@ export type RelayAnswer = Readonly<Record<string, unknown>>;
 /**
  * What became of a message. `dead`: there is evidence that nobody is there (the connection was refused, the channel has
  * no listener), and `unreachable`: it did not get there; both mean that it was not carried out and never will be.
- * `unknown`: it may have been carried out, but it will not be once the deadline is past.
+ * `unknown`: it may have been carried out, but it will not be once the deadline is past; with `wasTaken` the other
+ * instance has begun to.
  */
 export type RelayOutcome =
   | { readonly kind: "answered"; readonly answer: RelayAnswer }
-  | { readonly kind: "dead" | "unreachable" | "unknown" };
+  | { readonly kind: "dead" | "unreachable" }
+  | { readonly kind: "unknown"; readonly wasTaken?: boolean };
 
 /** Another instance, as its lease tells of it. */
 export interface Peer {

@@ -223,6 +223,7 @@ export class Elsewhere {
         throw new GatewayError("owner_unreachable");
       case "unknown":
         // Who goes down in order answers what it has taken before it lets go of connections: this was not taken.
+        if (outcome.wasTaken === true) throw new GatewayError("delivery_unknown");
         if (now() - sentAt < POST_MS / 2 && !(await whereabouts.isServing(owner.id))) return "draining";
         throw new GatewayError("delivery_unknown");
       case "answered": {

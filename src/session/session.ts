@@ -220,7 +220,7 @@ export class Session {
     this.#exchange.beat(now);
     const isPing = this.#streams.beat(now);
     if (this.isDurable && isStreamDue(standing, limits, now)) this.#streams.restOwn();
-    this.#calmUntil = Math.min(calmUntil(standing, limits), this.#streams.calmUntil);
+    this.#calmUntil = Math.min(calmUntil(this.#standing(now), limits), this.#streams.calmUntil);
     return isPing;
   }
 

@@ -260,7 +260,9 @@ export class Trunk {
     const answer = renameAnswer(message, request.ownId, idOf(envelope));
     if (onAnswer !== undefined) return branch.deliver(onAnswer(answer, failed, request));
     const idEnd = envelope.idStart + Buffer.byteLength(request.ownId);
-    branch.deliver(answer, { ...envelope, id: key, idEnd });
+    // Where a second place was renamed too, neither may stand where it stood.
+    const isMoved = answer.length - message.length !== idEnd - envelope.idEnd;
+    branch.deliver(answer, isMoved ? undefined : { ...envelope, id: key, idEnd });
   }
 
   /** Whether the message names a request, and is thereby dealt with. */

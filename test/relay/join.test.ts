@@ -98,7 +98,36 @@ test("joins at most 64 messages and 256 kB, and none that is long", async () => 
   expect(sent.map(({ kinds }) => kinds.length)).toEqual([64, 1, 16, 1, 1, 1]);
 });
 
-test.each(["dead", "unreachable", "unknown"] as const)(
+test("asks by itself for each when the answer to all was lost", async () => {
+  const { join, sent, sendAll } = open((_sent, at) => (at === 0 ? { kind: "unknown" } : undefined));
+  join.learn("two");
+  expect(await sendAll(["a", "b"])).toEqual(answered(["a", "b"]));
+  expect(sent.map(({ kinds }) => kinds)).toEqual([["a", "b"], ["a"], ["b"]]);
+  const lost = open(() => ({ kind: "unknown" }));
+  lost.join.learn("two");
+  expect(await lost.sendAll(["a", "b"])).toEqual([{ kind: "unknown" }, { kind: "unknown" }]);
+});
+
+test("sends what waits for the same instance before a long message that cannot travel with it", async () => {
+  const { join, sent } = open();
+  join.learn("two");
+  const long = aMessage({ kind: "long", bodies: [Buffer.alloc(16 * 1024 + 1)] });
+  await Promise.all([join.send(PEER, aMessage({ kind: "short" }), 1000), join.send(PEER, long, 1000)]);
+  expect(sent.map(({ kinds }) => kinds)).toEqual([["short"], ["long"]]);
+});
+
+test("sends single messages for a while to an instance that could not answer most of a batch at once", async () => {
+  const { join, sent, sendAll } = open((one) =>
+    one.kinds.length > 1 ? { kind: "answered", answer: answers(one.kinds, ["a", "b"]) } : undefined,
+  );
+  join.learn("two");
+  await sendAll(["a", "b", "c"]);
+  join.learn("two");
+  await sendAll(["d", "e"]);
+  expect(sent.map(({ kinds }) => kinds.join(""))).toEqual(["abc", "a", "b", "d", "e"]);
+});
+
+test.each(["dead", "unreachable"] as const)(
   "says %s of each when that is what became of them",
   async (kind) => {
     const { join, sent, sendAll } = open(() => ({ kind }));
@@ -128,7 +157,8 @@ test("says unknown of what has been begun, whatever the second asking fails with
       at === 0 ? { kind: "answered", answer: { answers: [] } } : { kind },
     );
     join.learn("two");
-    expect(await sendAll(["a", "b"])).toEqual([{ kind: "unknown" }, { kind: "unknown" }]);
+    const taken = { kind: "unknown", wasTaken: true };
+    expect(await sendAll(["a", "b"])).toEqual([taken, taken]);
   }
 });
 

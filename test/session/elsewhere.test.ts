@@ -108,6 +108,15 @@ describe("a message for a session that is not here", () => {
     expect(there.upstream.links[0]?.told.at(-1)).toEqual(CALL);
   });
 
+  it("was begun by an owner that goes down before it could answer: it is not given twice", async () => {
+    const { here, there, id, network } = await open();
+    await here.whereabouts.find(id);
+    await there.sessions.lease.drain();
+    network.mishap = ({ kind }) => (kind === "post" ? "taken" : undefined);
+    expect(await reasonOf(here.deliver(id, CALL))).toBe("delivery_unknown");
+    expect(network.count("post")).toBe(1);
+  });
+
   it("may have been taken when nobody can say how its owner is: it is not said to be safe to send again", async () => {
     const { here, id, network, store } = await open();
     await here.whereabouts.find(id);

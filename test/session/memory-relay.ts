@@ -7,8 +7,8 @@ import type {
   RelayOutcome,
 } from "../../src/relay/relay.ts";
 
-/** What happens to one message: it does not arrive, or it does and nobody hears of it. */
-export type Mishap = "dead" | "unreachable" | "unknown" | "unheard";
+/** What happens to one message: it does not arrive, or it does and nobody hears of it, or only that it did. */
+export type Mishap = "dead" | "unreachable" | "unknown" | "unheard" | "taken";
 
 export interface Sent extends RelayMessage {
   from: string;
@@ -55,6 +55,7 @@ export class MemoryNetwork {
     this.sent.push(sent);
     await new Promise(setImmediate);
     const mishap = this.mishap(sent);
+    if (mishap === "taken") return { kind: "unknown", wasTaken: true };
     if (mishap !== undefined && mishap !== "unheard") return { kind: mishap };
     const onMessage = this.#there.get(to.instanceId);
     if (onMessage === undefined || to.address !== `memory:${to.instanceId}`) return { kind: "dead" };
