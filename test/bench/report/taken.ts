@@ -36,7 +36,7 @@ export function describeTaking(): Taken {
     cores: cpus().length,
     cpu: cpus()[0]?.model ?? "unknown",
     memoryGb: Math.round(totalmem() / 2 ** 30),
-    kernel: `${systemName()} ${release()}`,
+    kernel: `${systemName()} ${release().split("-", 1)[0]}`,
     isPinned: canPin,
     cpuSource: account.source,
     peers: peerVersions(),
