@@ -1,17 +1,13 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
+import type { ChildProcess } from "node:child_process";
 import { connect } from "node:net";
-import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "../support/redis-server.ts";
-import { type Account, type Memory, openAccount } from "./cpu.ts";
-import { SERVER_CORE, pinned } from "./pin.ts";
-import { isAlive, readCommand } from "./process-tree.ts";
+import { type Memory, openAccount } from "./cpu.ts";
+import { launch, stop } from "./launch.ts";
 import type { Target } from "./target.ts";
 
 const LOOK_EVERY_MS = 5;
 const START_WITHIN_MS = 20_000;
-const STOP_WITHIN_MS = 10_000;
 
 /** One start of a target, from the call of `spawn` on. */
 export interface Start {
@@ -32,19 +28,8 @@ export interface Start {
 export async function clockStart(target: Target): Promise<Start> {
   const port = await freePort();
   const account = openAccount();
-  const [command = "", ...rest] = account.command(
-    pinned(SERVER_CORE, [process.execPath, ...target.script(port)]),
-  );
-  const { PATH = "", HOME = "" } = process.env;
   const startedAt = performance.now();
-  const child = spawn(command, rest, {
-    // A gateway reads .env where it is started, and the developer's own is not what is measured.
-    cwd: import.meta.dirname,
-    env: { PATH, HOME, NODE_ENV: "production", PORT: String(port), ...target.env },
-    stdio: "ignore",
-  });
-  child.on("error", () => undefined);
-  account.adopt(child.pid ?? 0);
+  const child = launch(target, { port, account, stdio: "ignore" });
   const sinceStart = (): number => performance.now() - startedAt;
   let leftovers: string[] | undefined;
   try {
@@ -96,26 +81,4 @@ function isHealthy(port: number): Promise<boolean> {
     socket.on("error", () => resolve(false));
     socket.once("close", () => resolve(false));
   });
-}
-
-/** Ends it by its own pid and names what it left behind, which is then killed one by one. */
-async function stop(child: ChildProcess, account: Account): Promise<string[]> {
-  const tree = account.pids();
-  if (child.exitCode === null && child.signalCode === null && child.pid !== undefined) {
-    const exited = once(child, "exit");
-    child.kill("SIGTERM");
-    await Promise.race([exited, sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
-  }
-  const left = (): number[] => [...new Set([...tree, ...account.pids()])].filter(isAlive);
-  await waitUntil(() => left().length === 0, 1000);
-  const names = left().map((pid) => `${pid} ${readCommand(pid)}`);
-  for (const pid of left()) process.kill(pid, "SIGKILL");
-  await waitUntil(() => left().length === 0, 5000);
-  account.close();
-  return names;
-}
-
-async function waitUntil(isTrue: () => boolean, withinMs: number): Promise<void> {
-  const deadline = performance.now() + withinMs;
-  while (!isTrue() && performance.now() < deadline) await sleep(20);
 }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { askProcess } from "./ask-process.ts";
 import type { Counted, LoadPlan, Opened, Order, Reply } from "./load/orders.ts";
 import { GENERATOR_CORE, pinned } from "./pin.ts";
 
@@ -45,24 +46,7 @@ export class Load {
     this.#child.kill("SIGKILL");
   }
 
-  async #ask(order: Order, withinMs: number): Promise<Exclude<Reply, { failed: string }>> {
-    const given = new AbortController();
-    const late = AbortSignal.timeout(withinMs);
-    const signal = AbortSignal.any([given.signal, late]);
-    const replied = once(this.#child, "message", { signal });
-    const exited = once(this.#child, "exit", { signal });
-    exited.catch(() => undefined);
-    this.#child.send(order);
-    try {
-      const [reply] = (await Promise.race([replied, exited])) as [Reply | number | null];
-      if (typeof reply !== "object" || reply === null) throw new Error("the generator exited");
-      if ("failed" in reply) throw new Error(`the generator failed: ${reply.failed}`);
-      return reply;
-    } catch (error) {
-      throw late.aborted ? new Error(`the generator did not ${order.do} within ${withinMs / 1000} s`) : error;
-    } finally {
-      given.abort();
-      replied.catch(() => undefined);
-    }
+  #ask(order: Order, withinMs: number): Promise<Exclude<Reply, { failed: string }>> {
+    return askProcess(this.#child, order, withinMs);
   }
 }

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import process from "node:process";
+import { askProcess } from "./ask-process.ts";
 import type { Counted, LoadPlan } from "./load/orders.ts";
 import { GENERATOR_CORE, pinned } from "./pin.ts";
 import { pathOf } from "./target.ts";
@@ -68,24 +69,7 @@ export class TwoPortsLoad {
     await exited;
   }
 
-  async #ask(order: TwoPortsOrder, withinMs: number): Promise<Exclude<Told, { failed: string }>> {
-    const given = new AbortController();
-    const late = AbortSignal.timeout(withinMs);
-    const signal = AbortSignal.any([given.signal, late]);
-    const told = once(this.#child, "message", { signal });
-    const exited = once(this.#child, "exit", { signal });
-    try {
-      this.#child.send(order);
-      const [reply] = (await Promise.race([told, exited])) as [Told | number | null];
-      if (typeof reply !== "object" || reply === null) throw new Error("the generator exited");
-      if ("failed" in reply) throw new Error(`the generator failed: ${reply.failed}`);
-      return reply;
-    } catch (error) {
-      throw late.aborted ? new Error(`the generator did not ${order.do} in time`) : error;
-    } finally {
-      given.abort();
-      told.catch(() => undefined);
-      exited.catch(() => undefined);
-    }
+  #ask(order: TwoPortsOrder, withinMs: number): Promise<Exclude<Told, { failed: string }>> {
+    return askProcess(this.#child, order, withinMs);
   }
 }

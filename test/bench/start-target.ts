@@ -1,15 +1,13 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { connect, createServer } from "node:net";
-import process from "node:process";
+import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort } from "../support/redis-server.ts";
 import { type Account, openAccount } from "./cpu.ts";
-import { SERVER_CORE, pinned } from "./pin.ts";
-import { isAlive, readCommand } from "./process-tree.ts";
+import { launch, stop } from "./launch.ts";
 import type { Target } from "./target.ts";
 
 const READY_WITHIN_MS = 20_000;
-const STOP_WITHIN_MS = 10_000;
 const TAIL_CHARACTERS = 2000;
 
 /** A target that runs and is ready. */
@@ -23,19 +21,10 @@ export interface Server {
 
 /** `nodeOptions` come before the script. */
 export async function startTarget(target: Target, nodeOptions: readonly string[] = []): Promise<Server> {
-  const port = await findFreePort();
+  const port = await freePort();
   const account = openAccount();
-  const words = [process.execPath, ...nodeOptions, ...target.script(port)];
-  const [command = "", ...rest] = account.command(pinned(SERVER_CORE, words));
-  const child = spawn(command, rest, {
-    // A gateway reads .env where it is started, and the developer's own is not what is measured.
-    cwd: import.meta.dirname,
-    env: { ...inheritedEnv(), NODE_ENV: "production", PORT: String(port), ...target.env },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const child = launch(target, { port, account, nodeOptions, stdio: ["ignore", "pipe", "pipe"] });
   const output = readTail(child);
-  child.on("error", () => undefined);
-  account.adopt(child.pid ?? 0);
   let stopped: Promise<string[]> | undefined;
   const server = {
     pid: child.pid ?? 0,
@@ -50,21 +39,6 @@ export async function startTarget(target: Target, nodeOptions: readonly string[]
     throw error;
   }
   return server;
-}
-
-/** The bench's own environment must not set the gateway up: no stores, no keys, no .env by accident. */
-function inheritedEnv(): Record<string, string> {
-  const { PATH = "", HOME = "" } = process.env;
-  return { PATH, HOME };
-}
-
-async function findFreePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  await once(probe, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 /** Reads what a process prints, so that it never blocks on a full pipe, and remembers the end of it. */
@@ -119,30 +93,4 @@ async function isHealthy(port: number): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-async function stop(child: ChildProcess, account: Account): Promise<string[]> {
-  // Sampled before the end: afterwards, without a cgroup, nobody knows whose children they were.
-  const tree = account.pids();
-  if (child.exitCode === null && child.signalCode === null && child.pid !== undefined) {
-    child.kill("SIGTERM");
-    await Promise.race([once(child, "exit"), sleep(STOP_WITHIN_MS, undefined, { ref: false })]);
-  }
-  // Children that were told to end need a moment to do so.
-  await waitForEnd(() => remaining(tree, account), 1000);
-  const leftovers = remaining(tree, account);
-  const names = leftovers.map((pid) => `${pid} ${readCommand(pid)}`);
-  for (const pid of leftovers) process.kill(pid, "SIGKILL");
-  await waitForEnd(() => remaining(tree, account), 5000);
-  account.close();
-  return names;
-}
-
-function remaining(tree: readonly number[], account: Account): number[] {
-  return [...new Set([...tree, ...account.pids()])].filter(isAlive);
-}
-
-async function waitForEnd(pids: () => number[], withinMs: number): Promise<void> {
-  const deadline = performance.now() + withinMs;
-  while (pids().length > 0 && performance.now() < deadline) await sleep(50);
 }
