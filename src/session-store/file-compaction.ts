@@ -95,10 +95,9 @@ export function createCompaction(options: CompactionOptions) {
   async function compact(): Promise<void> {
     const failuresBefore = file.failures();
     try {
-      const number = await file.rotate();
-      const oldBytes = file.bytes();
+      const { number, bytesBefore } = await file.rotate();
       snapshotBytes = await writeSnapshot(number, failuresBefore);
-      file.forget(oldBytes);
+      file.forget(bytesBefore);
       notBelowBytes = 0;
       await removeOlder(number);
     } catch (error) {

@@ -221,12 +221,15 @@ export async function openLogFile(options: LogFileOptions) {
         noteOutcome(error);
         if (error !== undefined) throw unavailable(failureOf(error));
       }),
-    /** Begins a new log. Its number; from then on every change goes there. Writes wait for no disk meanwhile. */
-    async rotate(): Promise<number> {
+    /**
+     * Begins a new log. Its number, from which on every change goes there, and the bytes of the logs before it. Writes
+     * wait for no disk meanwhile.
+     */
+    async rotate(): Promise<{ number: number; bytesBefore: number }> {
       const next = await createLog(lastNumber + 1);
       const before = await inLane(async () => {
         if (isTorn) await cut();
-        const old = { file, isUnsynced };
+        const old = { file, isUnsynced, bytes };
         ({ file, end, isUnsynced } = { ...next, isUnsynced: false });
         return old;
       }).catch(async (error: unknown) => {
@@ -235,7 +238,7 @@ export async function openLogFile(options: LogFileOptions) {
       });
       if (before.isUnsynced) await disk.sync(before.file).then(() => noteSync(), noteSync);
       await before.file.close();
-      return lastNumber;
+      return { number: lastNumber, bytesBefore: before.bytes };
     },
     /** Forces to the disk what was written. */
     sync: syncNow,

@@ -1,4 +1,5 @@
-import type { FileHandle } from "node:fs/promises";
+import { stat, type FileHandle } from "node:fs/promises";
+import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
@@ -167,4 +168,32 @@ test("compacts again once it could not", async () => {
   });
   expect(told().every(({ level }) => level !== "fatal")).toBe(true);
   expect(Object.keys(await statesOf(store.archive))).toHaveLength(records);
+});
+
+test("counts what is written while an older log is forced to the disk as the new log's", async () => {
+  const directory = await newDirectory();
+  const disk: Disk = { ...REAL_DISK };
+  const store = await openIn(directory, { disk, compaction: { factor: 0, minBytes: 10_000 } });
+  const record = aRecord({ initialize: "x".repeat(1000) });
+  const rewrite = async (count: number): Promise<void> => {
+    for (let done = 0; done < count; done += 1) await store.replace(record, record, TTL);
+  };
+  let go: () => void = () => undefined;
+  const gate = new Promise<void>((resolve) => (go = resolve));
+  const forcing = new Promise<void>((begun) => {
+    disk.sync = async (file) => {
+      begun();
+      await gate;
+      return REAL_DISK.sync(file);
+    };
+  });
+  await store.create(record, TTL);
+  await Promise.all([forcing, rewrite(20)]);
+  await rewrite(20);
+  go();
+  // A snapshot of one record, and a log that has not outgrown its limit: the 20 KB of the meantime are gone.
+  await eventually(async () => {
+    const sizes = (await namesIn(directory)).map(async (name) => (await stat(join(directory, name))).size);
+    expect((await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)).toBeLessThan(15_000);
+  });
 });

@@ -1,5 +1,5 @@
 /** Resolves with what `look` gives once it stops throwing and is not false; rejects with its last failure after `limitMs`. */
-export async function eventually<T>(look: () => T | Promise<T>, limitMs = 5000): Promise<T> {
+export async function eventually<T>(look: () => T | Promise<T>, limitMs = 20_000): Promise<T> {
   const deadline = performance.now() + limitMs;
   for (;;) {
     let failure: unknown;
