@@ -302,14 +302,11 @@ describe("the registry", () => {
       await link.send(call(1, "one__echo", { text: "untouched" }));
       expect((await seen.answer(1)).result?.content?.[0]?.text).toBe("untouched");
       await expect
-        .poll(
-          async () => {
-            const id = `try ${performance.now()}`;
-            await link.send(call(id, "two__echo", { text: "again" }));
-            return (await seen.answer(id)).result?.content?.[0]?.text;
-          },
-          { timeout: 10_000 },
-        )
+        .poll(async () => {
+          const id = `try ${performance.now()}`;
+          await link.send(call(id, "two__echo", { text: "again" }));
+          return (await seen.answer(id)).result?.content?.[0]?.text;
+        })
         .toBe("again");
       expect(seen.ends).toEqual([]);
       await link.close();
@@ -384,7 +381,7 @@ describe("the registry", () => {
       const children = () => registry.stats()[0]?.processes?.children;
       expect(children()).toBe(0);
       registry.start();
-      await expect.poll(children, { timeout: 5000 }).toBe(3);
+      await expect.poll(children).toBe(3);
       expect(await say(registry.upstreamFor("one", "alice"), "echo", { text: "hi" })).toBe("hi");
     });
 
@@ -392,17 +389,14 @@ describe("the registry", () => {
       const registry = await open([stdio("fails", "crash-at-start")]);
       const upstream = registry.upstreamFor("fails", "alice") as Upstream;
       await expect
-        .poll(
-          async () => {
-            const seen = new Recorder();
-            const opened = await upstream
-              .open(seen, never())
-              .catch((error: { reason: string }) => error.reason);
-            if (typeof opened === "string") return opened;
-            return seen.end();
-          },
-          { timeout: 5000 },
-        )
+        .poll(async () => {
+          const seen = new Recorder();
+          const opened = await upstream
+            .open(seen, never())
+            .catch((error: { reason: string }) => error.reason);
+          if (typeof opened === "string") return opened;
+          return seen.end();
+        })
         .toBe("upstream_unavailable");
     });
 

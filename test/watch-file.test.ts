@@ -22,7 +22,7 @@ function watched(path: string): { count(): number; changed(count: number): Promi
   onTestFinished(() => watcher.close());
   return {
     count: () => count,
-    changed: (least) => expect.poll(() => count, { timeout: 5000 }).toBe(least),
+    changed: (least) => expect.poll(() => count).toBe(least),
   };
 }
 

@@ -13,7 +13,6 @@ import { entry } from "./keys/entries.ts";
 
 const [one, two] = [entry(), entry()];
 const textOf = (...keys: (typeof one)[]) => printKeysFile([{ name: "ci", keys }]);
-const HELD = { timeout: 5000 };
 
 interface Watched {
   file: RereadFile;
@@ -53,10 +52,10 @@ it("puts keys into use that are written, and put in the file's place", async () 
   await writeFile(path, textOf(one));
   const { held, logText } = watched(path);
   await writeFile(path, textOf(one, two));
-  await expect.poll(held, HELD).toEqual([one.id, two.id]);
+  await expect.poll(held).toEqual([one.id, two.id]);
   await writeFile(`${path}.new`, textOf(two));
   await rename(`${path}.new`, path);
-  await expect.poll(held, HELD).toEqual([two.id]);
+  await expect.poll(held).toEqual([two.id]);
   expect(logText()).toContain(`"added":[],"removed":["${one.id}"],"changed":[]`);
   expect(logText()).not.toContain(one.hash.slice(7));
 });
@@ -75,7 +74,7 @@ it("puts keys into use of a secret that Kubernetes mounts", async () => {
   const { held } = watched(join(root, "keys.json"));
   await symlink("..2", join(root, "..new"));
   await rename(join(root, "..new"), join(root, "..data"));
-  await expect.poll(held, HELD).toEqual([two.id]);
+  await expect.poll(held).toEqual([two.id]);
 });
 
 it("keeps the keys in use when the file cannot be used, and says why without a value", async () => {

@@ -54,7 +54,7 @@ it("puts a changed file into use, and says what changed", async () => {
     return { added: ["second"], changed: [], removed: ["first"] };
   });
   await write(serversText("second"));
-  await expect.poll(() => applied, { timeout: 5000 }).toEqual([["second"]]);
+  await expect.poll(() => applied).toEqual([["second"]]);
   await expect.poll(logText).toContain('"added":["second"],"changed":[],"removed":["first"]');
 });
 

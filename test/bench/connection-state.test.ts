@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { type AddressInfo, type Socket, connect, createServer } from "node:net";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { isHeldByServer } from "./connection-state.ts";
+import { eventually } from "../support/eventually.ts";
 
 test("knows that a server ended the connection of a client that does not read", async () => {
   const server = createServer().listen(0, "127.0.0.1");
@@ -17,7 +18,7 @@ test("knows that a server ended the connection of a client that does not read", 
     served.write(Buffer.alloc(64 * 1024 * 1024));
     expect(isHeldByServer(port, localPort)).toBe(true);
     served.destroy();
-    await vi.waitUntil(() => !isHeldByServer(port, localPort));
+    await eventually(() => !isHeldByServer(port, localPort));
   } finally {
     client.destroy();
     served.destroy();

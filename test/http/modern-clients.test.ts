@@ -135,9 +135,9 @@ describe.each(["auto", { pin: "2026-07-28" }] as const)("the SDK's client, %j", 
     client.setNotificationHandler("notifications/tools/list_changed", () => void (changes += 1));
     const subscription = await client.listen({ toolsListChanged: true });
     handler.notify.toolsChanged();
-    await eventually(() => expect(changes).toBe(1), 2000);
+    await eventually(() => expect(changes).toBe(1));
     await subscription.close();
-    await eventually(() => expect([upstream.cancelled, stage.door.inFlight]).toEqual([1, 0]), 2000);
+    await eventually(() => expect([upstream.cancelled, stage.door.inFlight]).toEqual([1, 0]));
   });
 
   it("learns that its subscription ended when the instance drains", async () => {

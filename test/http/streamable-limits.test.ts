@@ -143,7 +143,7 @@ describe("limits", () => {
     const own = await client.listen();
     const call = await client.post(toolCall(1, "slow", { seconds: 60, steps: 1 }));
     for (const answer of [own, call]) {
-      await eventually(() => answer.comments.length >= 2, 10_000);
+      await eventually(() => answer.comments.length >= 2);
       expect(new Set(answer.comments)).toEqual(new Set(["ping"]));
     }
   });
@@ -152,7 +152,7 @@ describe("limits", () => {
     const { gateway, sessions } = await start({ env: { SESSION_IDLE_SECONDS: "2" } });
     const [silent, listening] = [await openStreamable(gateway.url), await openStreamable(gateway.url)];
     const own = await listening.listen();
-    await eventually(async () => (await sessions()) === 1, 15_000);
+    await eventually(async () => (await sessions()) === 1);
     expect((await silent.post(PING)).status).toBe(404);
     expect((await listening.post(PING)).status).toBe(200);
     own.cut();

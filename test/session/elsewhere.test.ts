@@ -1,8 +1,9 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { FAULTS, GatewayError, type Reason } from "../../src/errors.ts";
 import { ALICE, createCluster } from "./instances.ts";
 import { reasonOf } from "./open-session.ts";
 import { ScriptedStream, settled } from "./scripted.ts";
+import { eventually } from "../support/eventually.ts";
 
 const CALL = { jsonrpc: "2.0", id: 7, method: "m" };
 
@@ -72,7 +73,7 @@ describe("a message for a session that is not here", () => {
       // What is believed of the owner is older than its word that it goes.
       await here.whereabouts.find(id);
       const drained = there.goDown();
-      await vi.waitUntil(() => session.isLeaving);
+      await eventually(() => session.isLeaving);
       network.mishap = ({ kind }) => (kind === "post" ? mishap : undefined);
       const given = here.deliver(id, CALL);
       await settled();
@@ -161,7 +162,7 @@ describe("a message for a session that is not here", () => {
   it("waits for a session that is being handed over, and goes to its next owner", async () => {
     const { here, there, id, session, stream } = await open();
     const drained = there.goDown();
-    await vi.waitUntil(() => session.isLeaving);
+    await eventually(() => session.isLeaving);
     const given = here.deliver(id, CALL);
     const givenThere = there.deliver(id, { ...CALL, id: 8 });
     await settled();

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { ALICE, createCluster } from "./instances.ts";
 import { ScriptedStream, settled } from "./scripted.ts";
+import { eventually } from "../support/eventually.ts";
 
 const CALL = { jsonrpc: "2.0", id: 7, method: "m" };
 
@@ -14,7 +15,7 @@ async function open(timeIsUp = new AbortController()) {
   await settled();
   const drain = async () => {
     const drained = there.goDown(timeIsUp.signal);
-    await vi.waitUntil(() => session.isLeaving || session.inFlight > 0);
+    await eventually(() => session.isLeaving || session.inFlight > 0);
     return { drained };
   };
   return { ...cluster, there, session, stream, drain, timeIsUp };
@@ -47,7 +48,7 @@ describe("a session of an instance that goes down", () => {
     await settled(10);
     expect([session.isLeaving, stream.end_]).toEqual([false, "open"]);
     timeIsUp.abort();
-    await vi.waitUntil(() => session.isLeaving);
+    await eventually(() => session.isLeaving);
     stream.close();
     await drained;
     expect([...(await store.readJournal(session.id, 1)).keys()]).toEqual(["r:7"]);
@@ -61,7 +62,7 @@ describe("a session of an instance that goes down", () => {
     stream.take();
     const { drained } = await drain();
     timeIsUp.abort();
-    await vi.waitUntil(() => session.isLeaving);
+    await eventually(() => session.isLeaving);
     there.upstream.links[0]?.say({ jsonrpc: "2.0", method: "late" });
     stream.close();
     await drained;
@@ -114,7 +115,7 @@ describe("a session of an instance that goes down", () => {
     there.sessions.merge(fresh, session);
     await settled();
     const drained = there.goDown();
-    await vi.waitUntil(() => session.isLeaving);
+    await eventually(() => session.isLeaving);
     second.close();
     await drained;
     expect(await store.get(session.id)).toMatchObject({ released: true });

@@ -1,6 +1,7 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { ALICE, BACK, createCluster, NAMED } from "./instances.ts";
 import { settled } from "./scripted.ts";
+import { eventually } from "../support/eventually.ts";
 
 /** Two instances: the second goes down, and has said so, but has not let go of its session. */
 async function open(visitor = ALICE) {
@@ -68,7 +69,7 @@ describe("a client that comes back while the owner of its session goes down", ()
     const { here, there, network, session } = await open();
     network.mishap = ({ kind }) => (kind === "post" ? "dead" : undefined);
     const given = here.deliver(session.id, { jsonrpc: "2.0", id: 7, method: "m" });
-    await vi.waitUntil(() => network.count("post") > 0);
+    await eventually(() => network.count("post") > 0);
     expect(here.sessions.count).toBe(0);
     await there.sessions.drain(AbortSignal.timeout(5000));
     await given;

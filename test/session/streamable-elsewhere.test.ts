@@ -1,9 +1,10 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { scanMessage, type Envelope } from "../../src/protocol/json-rpc.ts";
 import { laneId } from "../../src/session/lane-id.ts";
 import { ALICE, BOB, createCluster, type Instance } from "./instances.ts";
 import { reasonOf } from "./open-session.ts";
 import { ScriptedStream, settled, type ScriptedLink } from "./scripted.ts";
+import { eventually } from "../support/eventually.ts";
 
 const CALL = { jsonrpc: "2.0", id: 7, method: "tools/call", params: { _meta: { progressToken: "p" } } };
 const PROGRESS = { jsonrpc: "2.0", method: "notifications/progress", params: { progressToken: "p" } };
@@ -111,7 +112,7 @@ describe("a request for a Streamable session that is not here", () => {
     session.attach(own);
     own.end = (retryMs) => void (own.retryMs = retryMs);
     const drained = there.goDown();
-    await vi.waitUntil(() => session.isLeaving);
+    await eventually(() => session.isLeaving);
     const { stream, given } = ask(here, id);
     await settled();
     expect(stream.events).toBeUndefined();

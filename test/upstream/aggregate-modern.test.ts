@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { GatewayError } from "../../src/errors.ts";
 import { createStdioUpstream } from "../../src/upstream/stdio.ts";
 import type { Upstream } from "../../src/upstream/upstream.ts";
@@ -17,6 +17,7 @@ import {
   type ScriptedMember,
 } from "./aggregate-members.ts";
 import { captureLog, encode, type Message } from "./recorder.ts";
+import { eventually } from "../support/eventually.ts";
 
 const ID = "io.modelcontextprotocol/subscriptionId";
 const ACKNOWLEDGED = "notifications/subscriptions/acknowledged";
@@ -194,8 +195,8 @@ describe("many as one, in the era without initialize", () => {
         return undefined;
       });
       const { seen } = await listening([one, two], 5000);
-      await vi.waitFor(() => expect(two.links).toHaveLength(1));
-      await vi.waitFor(() => expect(two.last.told).toHaveLength(1));
+      await eventually(() => expect(two.links).toHaveLength(1));
+      await eventually(() => expect(two.last.told).toHaveLength(1));
       expect(seen.messages).toEqual([]);
       late();
       expect(methods(seen.messages)).toEqual([ACKNOWLEDGED, "notifications/tools/list_changed"]);

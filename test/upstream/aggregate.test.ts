@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { createBuiltinUpstream } from "../../src/upstream/builtin.ts";
 import { createDemoServer } from "../../src/upstream/demo-server.ts";
 import type { Upstream } from "../../src/upstream/upstream.ts";
@@ -17,6 +17,7 @@ import {
 } from "./aggregate-members.ts";
 import { describeUpstream } from "./conformance.ts";
 import { call, captureLog, encode } from "./recorder.ts";
+import { eventually } from "../support/eventually.ts";
 
 const { log } = captureLog();
 const demo = (name: string) => createBuiltinUpstream({ name, createServer: createDemoServer, log });
@@ -256,7 +257,7 @@ describe("many as one", () => {
       const { seen, ask, link } = await begin(scriptedMember("one"), two);
       const asked = ask(1, "tools/call", { name: "two__x" });
       await seen.until(() => two.last.asked("tools/call").length > 0).catch(() => undefined);
-      await vi.waitFor(() => expect(two.last.asked("tools/call")).toHaveLength(1));
+      await eventually(() => expect(two.last.asked("tools/call")).toHaveLength(1));
       two.last.die();
       expect((await asked).error).toMatchObject({
         data: { reason: "upstream_exited", server: "two" },
@@ -424,8 +425,8 @@ describe("many as one", () => {
       await opened.link.send(call(1, "one__x"));
       opened.link.pause();
       void opened.link.send(call(2, "two__x"));
-      await vi.waitFor(() => expect(two.links).toHaveLength(1));
-      await vi.waitFor(() => expect([one.last.isPaused, two.last.isPaused]).toEqual([true, true]));
+      await eventually(() => expect(two.links).toHaveLength(1));
+      await eventually(() => expect([one.last.isPaused, two.last.isPaused]).toEqual([true, true]));
       opened.link.resume();
       expect([one.last.isPaused, two.last.isPaused]).toEqual([false, false]);
     });

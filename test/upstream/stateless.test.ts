@@ -7,6 +7,7 @@ import type { Link, Upstream } from "../../src/upstream/upstream.ts";
 import { expectNoFixtures, fixture } from "./processes.ts";
 import { createPuppet, type Puppet, type PuppetLink } from "./puppet.ts";
 import { captureLog, encode, type Message, never, Recorder } from "./recorder.ts";
+import { eventually } from "../support/eventually.ts";
 
 const { log } = captureLog();
 const KEY = "io.modelcontextprotocol/";
@@ -193,7 +194,7 @@ describe("the era without sessions, of a server that", () => {
       ({ reason }: { reason: string }) => reason,
     );
     const before = puppet.links.length;
-    await vi.waitFor(() => expect(puppet.links.length).toBe(before + 1));
+    await eventually(() => expect(puppet.links.length).toBe(before + 1));
     await Promise.resolve();
     act(puppet.links.at(-1) as PuppetLink);
     return opening;
