@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
-import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
-import { EventStream } from "./event-stream.ts";
+import { COMMON_HEADERS, requestIdOf, writeWhole } from "./answer.ts";
+import { COPY_BYTES, EventStream } from "./event-stream.ts";
 
 export interface AnswerStreamOptions {
   /** Begins the `id` of each event. */
@@ -43,7 +43,6 @@ export class AnswerStream extends EventStream {
     super(res);
     this.#options = options;
     this.#patience = setTimeout(() => this.#begin(), PATIENCE_MS);
-    res.once("close", () => this.release());
   }
 
   override get canResume(): boolean {
@@ -97,6 +96,10 @@ export class AnswerStream extends EventStream {
     if (this.#state === "waiting") this.#state = "over";
   }
 
+  protected override closed(): void {
+    this.release();
+  }
+
   #answer(message: Buffer): void {
     clearTimeout(this.#patience);
     this.#state = "over";
@@ -104,7 +107,9 @@ export class AnswerStream extends EventStream {
     const headers = [...JSON_HEADERS, "Content-Length", String(message.length), "X-Request-Id"];
     headers.push(requestIdOf(this.res), "Mcp-Session-Id", this.#options.sessionId);
     this.res.writeHead(200, headers);
-    this.finish(message, SLOW_MS + message.length / SLOW_BYTES_PER_MS, this.taken);
+    const isSmall = message.length <= COPY_BYTES;
+    if (isSmall) writeWhole(this.res, message.toString("latin1"));
+    this.finish(isSmall ? undefined : message, SLOW_MS + message.length / SLOW_BYTES_PER_MS, this.taken);
   }
 
   #begin(): void {

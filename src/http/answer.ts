@@ -55,6 +55,15 @@ export function answerText(
   endAfterBody(res.req, res);
 }
 
+/**
+ * Writes the whole body, of latin1 text, in one write with the head, and at once; `end()` follows without any. What
+ * `end` is given is written as two, since an empty text follows it to tell when all is out.
+ */
+export function writeWhole(res: ServerResponse, body: string): void {
+  res.write(body, "latin1");
+  res.socket?.uncork();
+}
+
 /** Answers with a status alone. */
 export function answerEmpty(res: ServerResponse, status: number): void {
   res.writeHead(status, { ...COMMON_HEADERS, "Content-Length": "0", "X-Request-Id": requestIdOf(res) });

@@ -32,7 +32,7 @@ export async function answerBatch(
   }
   if (res.socket === null) throw new GatewayError("bad_request");
   const shared = new SharedStream(res, requests);
-  shared.stream.begin({ "Mcp-Session-Id": id });
+  shared.begin({ "Mcp-Session-Id": id });
   for (const [position, { message, envelope }] of scanned.entries()) {
     // An id may stand twice in it.
     const lane = laneId(`${requestIdOf(res)}-${position}`, envelope.id ?? "");
@@ -55,23 +55,26 @@ function scan(message: Buffer): Envelope {
 }
 
 /** One response that several lanes write to, and which ends with the last of them. */
-class SharedStream {
-  readonly stream: EventStream;
-  readonly res: ServerResponse;
+class SharedStream extends EventStream {
   readonly parts = new Set<BatchPart>();
   #open: number;
 
   constructor(res: ServerResponse, count: number) {
-    this.res = res;
+    super(res);
     this.#open = count;
-    this.stream = new EventStream(res);
-    res.on("drain", () => this.parts.forEach((part) => part.events?.onDrain(part)));
-    res.once("close", () => this.parts.forEach((part) => part.events?.onClose(part)));
+  }
+
+  protected override drained(): void {
+    this.parts.forEach((part) => part.events?.onDrain(part));
+  }
+
+  protected override closed(): void {
+    this.parts.forEach((part) => part.events?.onClose(part));
   }
 
   partEnded(retry: number | undefined): void {
     this.#open -= 1;
-    if (this.#open === 0) this.stream.end(retry);
+    if (this.#open === 0) this.end(retry);
   }
 }
 
@@ -88,7 +91,7 @@ class BatchPart implements ClientStream {
   constructor(shared: SharedStream, idPrefix: string) {
     this.#shared = shared;
     this.#idPrefix = idPrefix;
-    this.#taken = shared.stream.whenTaken(() => this.events?.onTaken(this));
+    this.#taken = shared.whenTaken(() => this.events?.onTaken(this));
     shared.parts.add(this);
   }
 
@@ -99,15 +102,15 @@ class BatchPart implements ClientStream {
   /** As of an `EventStream`: the client may be gone before the last of its messages is given. */
   set events(events: ClientStreamEvents | undefined) {
     this.#events = events;
-    if (this.#shared.stream.isClosed) queueMicrotask(() => this.#events === events && events?.onClose(this));
+    if (this.#shared.isClosed) queueMicrotask(() => this.#events === events && events?.onClose(this));
   }
 
   get pendingBytes(): number {
-    return this.#shared.res.writableLength;
+    return this.#shared.pendingBytes;
   }
 
   write(sequence: number, message: Buffer): boolean {
-    return this.#shared.stream.writeEvent(this.#idPrefix, sequence, message, this.#taken);
+    return this.#shared.writeEvent(this.#idPrefix, sequence, message, this.#taken);
   }
 
   confirm(): Promise<void> {
@@ -115,7 +118,7 @@ class BatchPart implements ClientStream {
   }
 
   ping(): void {
-    this.#shared.stream.ping();
+    this.#shared.ping();
   }
 
   end(retry?: number): void {
@@ -125,6 +128,6 @@ class BatchPart implements ClientStream {
   }
 
   cut(): void {
-    this.#shared.stream.cut();
+    this.#shared.cut();
   }
 }

@@ -2,17 +2,19 @@ import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import {
   encodeEndpoint,
-  encodeLargeMessage,
-  encodeMessage,
   encodePrime,
   encodeRetry,
+  EVENT_END,
+  eventHead,
   HEARTBEAT,
 } from "../protocol/sse.ts";
 import type { ClientStream, ClientStreamEvents } from "../session/client-stream.ts";
 import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
 
-/** A message up to this size is copied into one buffer with its frame; a larger one is written beside it. */
-const COPY_BYTES = 32 * 1024;
+/** A message up to this size is copied into one text with its frame; a larger one is written beside it. */
+export const COPY_BYTES = 4 * 1024;
+/** Ends an event that is a chunk of an HTTP/1.1 body (RFC 9112, 7.1). */
+const CHUNK_END = `${EVENT_END}\r\n`;
 /** How long a stream that was ended may take to hand out its last bytes. */
 const END_MS = 5000;
 
@@ -47,6 +49,9 @@ export class EventStream implements ClientStream {
   #events: ClientStreamEvents | undefined;
   #idPrefix = "";
   #isClosed = false;
+  /** The socket, once messages may be written to it past Node's own framing, which makes four writes of one. */
+  #framed: Socket | undefined;
+  #onDrain: (() => void) | undefined;
 
   constructor(res: ServerResponse) {
     this.res = res;
@@ -54,8 +59,11 @@ export class EventStream implements ClientStream {
     this.#socket = res.socket;
     // Its client may have gone while it was looked for.
     this.#isClosed = res.closed || res.destroyed;
-    res.once("close", () => {
+    res.on("close", () => {
       this.#isClosed = true;
+      // The connection may go on with other answers.
+      if (this.#onDrain !== undefined) this.#socket?.off("drain", this.#onDrain);
+      this.closed();
       this.events?.onClose(this);
     });
     // A write to a socket that is going away; "close" follows.
@@ -93,7 +101,10 @@ export class EventStream implements ClientStream {
     // All that was to be read of them was; the key, too, is not to lie here for as long as the stream is open.
     res.req.headers = {};
     res.req.rawHeaders = [];
-    res.on("drain", () => this.events?.onDrain(this));
+    this.#onDrain = () => this.drained();
+    if (socket === null) res.on("drain", this.#onDrain);
+    else socket.on("drain", this.#onDrain);
+    if (res.chunkedEncoding) this.#framed = socket ?? undefined;
   }
 
   /**
@@ -125,12 +136,23 @@ export class EventStream implements ClientStream {
 
   /** Writes one message under an id that begins so; `taken` is of `whenTaken`. */
   writeEvent(idPrefix: string, sequence: number, message: Buffer, taken: WriteCallback): boolean {
+    const head = eventHead(idPrefix, sequence);
+    const socket = this.#framed;
     const { res } = this;
-    if (message.length <= COPY_BYTES) return res.write(encodeMessage(idPrefix, sequence, message), taken);
-    const [head, body, tail] = encodeLargeMessage(idPrefix, sequence, message);
-    res.write(head);
-    res.write(body);
-    return res.write(tail, taken);
+    // After its end the socket may be another answer's.
+    if (socket === undefined || res.writableEnded) {
+      res.write(head);
+      res.write(message);
+      return res.write(EVENT_END, taken);
+    }
+    corkForTurn(socket);
+    const size = head.length + message.length + EVENT_END.length;
+    const opening = `${size.toString(16)}\r\n${head}`;
+    if (message.length <= COPY_BYTES)
+      return socket.write(`${opening}${message.toString("latin1")}${CHUNK_END}`, "latin1", taken);
+    socket.write(opening, "latin1");
+    socket.write(message);
+    return socket.write(CHUNK_END, "latin1", taken);
   }
 
   /** A callback for writes, which calls `onTaken` when the socket took what was written. */
@@ -140,6 +162,14 @@ export class EventStream implements ClientStream {
       if ((error === undefined || error === null) && this.#socket?.destroyed === false) onTaken();
     };
   }
+
+  /** The client has caught up. */
+  protected drained(): void {
+    this.events?.onDrain(this);
+  }
+
+  /** The response is over. */
+  protected closed(): void {}
 
   confirm(): Promise<void> {
     return Promise.resolve();
@@ -167,3 +197,12 @@ export class EventStream implements ClientStream {
     res.once("close", () => clearTimeout(timer));
   }
 }
+
+/** All that a turn has for a client goes in one system call, as Node does it for what it frames. */
+function corkForTurn(socket: Socket): void {
+  if (socket.writableCorked > 0) return;
+  socket.cork();
+  process.nextTick(uncork, socket);
+}
+
+const uncork = (socket: Socket): void => socket.uncork();

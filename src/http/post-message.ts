@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import { scanMessage } from "../protocol/json-rpc.ts";
 import type { Session } from "../session/session.ts";
-import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
+import { COMMON_HEADERS, requestIdOf, writeWhole } from "./answer.ts";
 import { queryOf } from "./admit.ts";
 import type { Caller } from "./authenticate.ts";
 import { clientAddress } from "./client-address.ts";
@@ -60,7 +60,8 @@ const ACCEPTED_HEADERS = Object.entries({
 function accept(res: ServerResponse): void {
   ACCEPTED_HEADERS[ACCEPTED_HEADERS.length - 1] = requestIdOf(res);
   res.writeHead(202, ACCEPTED_HEADERS);
-  res.end(ACCEPTED);
+  writeWhole(res, ACCEPTED);
+  res.end();
 }
 
 /** Which session a POST names, who posts, and the session itself when it is here. */

@@ -27,7 +27,6 @@ export class ResumedStream extends EventStream {
     super(res);
     this.#options = options;
     this.#patience = setTimeout(() => this.#begin(), PATIENCE_MS);
-    res.once("close", () => clearTimeout(this.#patience));
   }
 
   override write(sequence: number, message: Buffer): boolean {
@@ -47,6 +46,10 @@ export class ResumedStream extends EventStream {
     }
     this.#begin();
     super.end(retryMs);
+  }
+
+  protected override closed(): void {
+    clearTimeout(this.#patience);
   }
 
   #begin(): void {

@@ -1,39 +1,25 @@
 /** The heartbeat: an SSE comment, which keeps proxies from cutting a silent stream and which clients ignore. */
 export const HEARTBEAT = Buffer.from(": ping\n\n");
 
-const EVENT = "\nevent: message\ndata: ";
-const END = "\n\n";
+/** Ends an event. */
+export const EVENT_END = "\n\n";
 
 /**
- * One message as an SSE event with `id: <session>.<sequence>`, in one buffer. The message must be on one line
- * (`onOneLine`): a line break would end the event's data.
+ * What stands before a message in an SSE event with `id: <session>.<sequence>`, in ASCII; `EVENT_END` stands behind it.
+ * The message must be on one line (`onOneLine`): a line break would end the event's data.
  */
-export function encodeMessage(idPrefix: string, sequence: number, message: Buffer): Buffer {
-  const head = `id: ${idPrefix}${sequence}${EVENT}`;
-  const event = Buffer.allocUnsafe(head.length + message.length + 2);
-  event.write(head, 0, "latin1");
-  event.set(message, head.length);
-  event.write(END, head.length + message.length, "latin1");
-  return event;
-}
-
-/** The same in three pieces, for a message too large to be copied. */
-export function encodeLargeMessage(
-  idPrefix: string,
-  sequence: number,
-  message: Buffer,
-): [string, Buffer, string] {
-  return [`id: ${idPrefix}${sequence}${EVENT}`, message, END];
+export function eventHead(idPrefix: string, sequence: number): string {
+  return `id: ${idPrefix}${sequence}\nevent: message\ndata: `;
 }
 
 /** The first event of an HTTP+SSE stream. `retry` is how long the client waits, in ms, before it reconnects. */
 export function encodeEndpoint(url: string, retryMs: number): string {
-  return `retry: ${retryMs}\nevent: endpoint\ndata: ${url}${END}`;
+  return `retry: ${retryMs}\nevent: endpoint\ndata: ${url}${EVENT_END}`;
 }
 
 /** A last word before a stream ends politely. */
 export function encodeRetry(retryMs: number): string {
-  return `retry: ${retryMs}${END}`;
+  return `retry: ${retryMs}${EVENT_END}`;
 }
 
 /**
@@ -41,5 +27,5 @@ export function encodeRetry(retryMs: number): string {
  * before any other event names when it comes again. Without an id it is only `retry`.
  */
 export function encodePrime(id: string | undefined, retryMs: number): string {
-  return id === undefined ? encodeRetry(retryMs) : `retry: ${retryMs}\nid: ${id}\ndata: ${END}`;
+  return id === undefined ? encodeRetry(retryMs) : `retry: ${retryMs}\nid: ${id}\ndata: ${EVENT_END}`;
 }

@@ -1,4 +1,7 @@
-import { createServer, type ServerResponse } from "node:http";
+import { once } from "node:events";
+import { Agent, createServer, get, type IncomingMessage, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { text } from "node:stream/consumers";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { EventStream } from "../../src/http/event-stream.ts";
 import { openRaw, rawRequest } from "../support/raw-http.ts";
@@ -66,9 +69,10 @@ describe("messages on the stream", () => {
     const gateway = await startTestGateway();
     const stream = await openTestStream(gateway.url);
     await stream.initialize();
-    const sizes = [0, 1, 32 * 1024 - 200, 32 * 1024, 32 * 1024 + 1, 1_000_000];
+    // Around 4 KiB, in bytes of the whole message, it is written in another way.
+    const sizes = [0, 1, 2, ...Array.from({ length: 60 }, (_, step) => 1000 + step), 32 * 1024, 500_000];
     for (const size of sizes) {
-      const text = "x".repeat(size);
+      const text = "\u{1f511}".repeat(size);
       const answer = await stream.call(size, "tools/call", { name: "echo", arguments: { text } });
       expect(answer.result?.["content"]).toEqual([{ type: "text", text }]);
     }
@@ -131,14 +135,43 @@ it("a stream that is cut has taken nothing of what its socket had not, and of wh
 it("a write that Node calls done, although its socket was destroyed before it took it, counts as not taken", async () => {
   const { stream, told, res } = await openUnread();
   let done = (_error?: Error | null) => undefined as void;
-  res.write = ((_chunk: unknown, called: typeof done) => ((done = called), true)) as typeof res.write;
+  const socket = res.socket as Socket;
+  socket.write = ((_chunk: unknown, _encoding: string, called: typeof done) => (
+    (done = called),
+    true
+  )) as typeof socket.write;
   stream.write(1, Buffer.from("{}"));
   done();
   expect(told).toEqual(["taken"]);
   stream.write(2, Buffer.from("{}"));
-  res.socket?.destroy();
+  socket.destroy();
   done();
   expect(told).toEqual(["taken"]);
+});
+
+it("a stream that was ended leaves its connection to the next answer, whatever is written to it still", async () => {
+  const streams: EventStream[] = [];
+  const server = createServer((_req, res) => {
+    const stream = new EventStream(res);
+    streams.push(stream);
+    stream.begin();
+    stream.write(streams.length, Buffer.from("{}"));
+    stream.end();
+    for (const old of streams) old.write(99, Buffer.from('"late"'));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => sockets.add(socket));
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const { port } = server.address() as { port: number };
+  for (let request = 1; request <= 20; request += 1) {
+    const [answer] = (await once(get({ host: "127.0.0.1", port, agent }), "response")) as [IncomingMessage];
+    expect(await text(answer)).toBe(`id: ${request}\nevent: message\ndata: {}\n\n`);
+  }
+  // Node has one listener of its own.
+  expect([...sockets].map((socket) => socket.listenerCount("drain"))).toEqual([1]);
+  agent.destroy();
+  await new Promise((resolve) => server.close(resolve));
 });
 
 it("a post and its stream share no state but the session: a dead stream's endpoint takes nothing", async () => {

@@ -4,10 +4,10 @@ import { describe, expect, it } from "vitest";
 import { onOneLine } from "../../src/protocol/json-rpc.ts";
 import {
   encodeEndpoint,
-  encodeLargeMessage,
-  encodeMessage,
   encodePrime,
   encodeRetry,
+  EVENT_END,
+  eventHead,
   HEARTBEAT,
 } from "../../src/protocol/sse.ts";
 
@@ -31,13 +31,8 @@ describe("SSE", () => {
         const message = onOneLine(
           Buffer.from(JSON.stringify(["\u2028\u2029\r\n\0", value], null, isPretty ? 2 : undefined)),
         );
-        for (const pieces of [
-          [encodeMessage("s.", sequence, message)],
-          encodeLargeMessage("s.", sequence, message),
-        ]) {
-          const { events } = parse(...pieces);
-          expect(events).toEqual([{ id: `s.${sequence}`, event: "message", data: message.toString() }]);
-        }
+        const { events } = parse(eventHead("s.", sequence), message, EVENT_END);
+        expect(events).toEqual([{ id: `s.${sequence}`, event: "message", data: message.toString() }]);
       }),
     );
   });
