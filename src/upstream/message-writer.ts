@@ -24,6 +24,9 @@ export class MessageWriter {
   readonly #sendTimeoutMs: number;
   readonly #waiting = new Set<WaitingMessage>();
   #waitingBytes = 0;
+  /** What the running turn has brought. */
+  #lines: Buffer[] = [];
+  #lineBytes = 0;
   #ended = false;
 
   constructor(stdin: Writable, { sendTimeoutMs }: MessageWriterOptions) {
@@ -48,6 +51,7 @@ export class MessageWriter {
 
   /** Refuses what still waits and what comes later. Safe to call twice. */
   end(): void {
+    this.flush();
     this.#ended = true;
     for (const waiting of this.#waiting) waiting.refuse("upstream_exited");
   }
@@ -86,33 +90,49 @@ export class MessageWriter {
 
   /** All of a turn in one system call: each would wake the reader, for half a line or for one message of many. */
   #write(message: Buffer): void {
-    const stdin = this.#stdin;
-    if (stdin.writableCorked === 0) corkForTurn(stdin);
-    if (message.length <= COPY_BYTES) {
-      const line = Buffer.allocUnsafe(message.length + 1);
-      message.copy(line);
-      line[message.length] = 0x0a;
-      stdin.write(line);
-    } else {
-      stdin.write(message);
-      stdin.write(NEWLINE);
-    }
+    if (message.length > COPY_BYTES) return this.#writeLarge(message);
+    if (this.#lines.length === 0) flushAfterTurn(this);
+    this.#lines.push(message);
+    this.#lineBytes += message.length + 1;
     // As much as the pipe is to hold: what comes later in the turn need not wait for it.
-    if (stdin.writableNeedDrain) stdin.uncork();
+    if (this.#stdin.writableLength + this.#lineBytes >= this.#stdin.writableHighWaterMark) this.flush();
+  }
+
+  #writeLarge(message: Buffer): void {
+    this.flush();
+    this.#stdin.cork();
+    this.#stdin.write(message);
+    this.#stdin.write(NEWLINE);
+    this.#stdin.uncork();
+  }
+
+  /** Writes what the turn has brought. */
+  flush(): void {
+    if (this.#lines.length === 0) return;
+    const bytes = Buffer.allocUnsafe(this.#lineBytes);
+    let at = 0;
+    for (const line of this.#lines) {
+      bytes.set(line, at);
+      at += line.length;
+      bytes[at] = 0x0a;
+      at += 1;
+    }
+    this.#lines = [];
+    this.#lineBytes = 0;
+    if (this.#stdin.writable) this.#stdin.write(bytes);
   }
 }
 
-let corked: Writable[] = [];
+let writers: MessageWriter[] = [];
 
 /** Holds back what is written until all that has come in was looked at. */
-function corkForTurn(stdin: Writable): void {
-  if (corked.length === 0) setImmediate(uncorkAll);
-  corked.push(stdin);
-  stdin.cork();
+function flushAfterTurn(writer: MessageWriter): void {
+  if (writers.length === 0) setImmediate(flushAll);
+  writers.push(writer);
 }
 
-function uncorkAll(): void {
-  const all = corked;
-  corked = [];
-  for (const stdin of all) stdin.uncork();
+function flushAll(): void {
+  const all = writers;
+  writers = [];
+  for (const writer of all) writer.flush();
 }

@@ -5,9 +5,12 @@ const PROGRESS_TOKEN = "progressToken";
 /** Its value is the id of the `subscriptions/listen` request that a message belongs to. */
 const SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId";
 
+const ESCAPE = Buffer.from("\\u");
+const META = Buffer.from("_meta");
+
 /** False when no member of this name can be in the message: spelled with escapes, it would stand there with a `\u`. */
-export const mayHave = (message: Buffer, name: string): boolean =>
-  message.includes(name) || message.includes("\\u");
+export const mayHave = (message: Buffer, name: string | Buffer): boolean =>
+  message.includes(name) || message.includes(ESCAPE);
 
 /** Where the value at a path stands, without a walk when its last name is nowhere in the message. */
 export function find(message: Buffer, ...path: string[]): Span | undefined {
@@ -33,21 +36,25 @@ export interface Renamed {
   readonly ownId: string;
   /** The client's own progress token, letter by letter. */
   readonly ownToken: string | undefined;
+  /** False when it has no `_meta`. */
+  readonly mayHaveMeta: boolean;
 }
 
 /** Gives a request another id, which is its progress token too if it has one. `id` is where its own stands. */
 export function renameRequest(message: Buffer, innerId: string, id = locateId(message)): Renamed {
-  const token = find(message, "params", "_meta", PROGRESS_TOKEN);
+  const mayHaveMeta = mayHave(message, META);
+  const token = mayHaveMeta ? find(message, "params", "_meta", PROGRESS_TOKEN) : undefined;
   return {
     message: renameAt(message, id, token, innerId),
     ownId: textAt(message, id),
     ownToken: token && textAt(message, token),
+    mayHaveMeta,
   };
 }
 
 /** An answer as the client is to see it, whose id for the request is given letter by letter. `id` is where ours stands. */
 export function renameAnswer(answer: Buffer, ownId: string, id = locateId(answer)): Buffer {
-  const subscription = find(answer, "result", "_meta", SUBSCRIPTION_ID);
+  const subscription = mayHave(answer, META) ? find(answer, "result", "_meta", SUBSCRIPTION_ID) : undefined;
   const isIts = subscription && spelled(textAt(answer, subscription)) === spelled(textAt(answer, id));
   return renameAt(answer, id, isIts ? subscription : undefined, ownId);
 }

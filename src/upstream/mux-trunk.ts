@@ -91,11 +91,21 @@ export class Trunk {
     if (envelope.kind === "response") return this.#forwardAnswer(branch, message, envelope);
     if (envelope.kind === "notification") return this.#forwardNotice(branch, message, envelope);
     const innerId = this.#requests.nextId();
-    const { message: renamed, ownId, ownToken } = renameRequest(message, innerId, idOf(envelope));
-    const wantsLogs = stringOf(message, "params", "_meta", LOG_LEVEL) !== undefined;
+    const own = renameRequest(message, innerId, idOf(envelope));
+    const wantsLogs = own.mayHaveMeta && stringOf(message, "params", "_meta", LOG_LEVEL) !== undefined;
+    const { ownId, ownToken } = own;
     const key = envelope.id as string;
     const onOwnAnswer = undefined;
-    return this.#give(renamed, { innerId, branch, ownId, key, ownToken, wantsLogs, onAnswer, onOwnAnswer });
+    return this.#give(own.message, {
+      innerId,
+      branch,
+      ownId,
+      key,
+      ownToken,
+      wantsLogs,
+      onAnswer,
+      onOwnAnswer,
+    });
   }
 
   /** Asks the server something of our own. The message's id is replaced. */

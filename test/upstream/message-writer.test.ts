@@ -52,6 +52,24 @@ describe("MessageWriter", () => {
     expect(other.writes).toEqual(writes);
   });
 
+  it("keeps the order of small and large messages of one turn, each whole", async () => {
+    const { writer, writes, read } = openPipe(100_000);
+    const large = `{"${"x".repeat(20_000)}"}`;
+    for (const text of ["{1}", large, "{2}", "{3}"]) void writer.send(Buffer.from(text));
+    for (let reads = 0; reads < 4; reads += 1) await read();
+    expect(writes.join("")).toBe(["{1}", large, "{2}", "{3}", ""].join("\n"));
+  });
+
+  it("writes before the turn is over when the pipe has all it is to hold", async () => {
+    const { writer, writes } = openPipe(10);
+    expect(writer.send(message("a"))).toBeUndefined();
+    expect(writer.send(message("b"))).toBeUndefined();
+    expect(writes).toEqual(['{"a"}\n{"b"}\n']);
+    await expect(Promise.race([writer.send(message("c")), endOfTurn().then(() => "waits")])).resolves.toBe(
+      "waits",
+    );
+  });
+
   it("gives what came in the turn in which its pipe is ended", async () => {
     const { writer, stdin, writes } = openPipe(1000);
     void writer.send(message("last"));
