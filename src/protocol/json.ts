@@ -102,38 +102,52 @@ export function skipString(bytes: Buffer, at: number): number {
       if (at < 0) return at;
       plainSince = at;
     } else if (at - plainSince === LONG_BYTES) {
-      at = skipPlainWords(bytes, at + 1) - 1;
+      at = skipPlain(bytes, at + 1) - 1;
     }
   }
 }
 
+/** Where a long string has no quote and no backslash, so far is looked at first; four times as far each time after. */
+const FIRST_WINDOW_BYTES = 1024;
+
 /**
- * Goes on past bytes that mean nothing in a string, four at a time, which is four times as fast. Stops at or shortly
- * before a quote, a backslash, a control character or the end.
+ * Goes on past bytes that mean nothing in a string: to the next quote, backslash or control character, or the end. The
+ * first two are found natively, in windows, so that a string of many escapes is not searched to its end at each.
  */
-function skipPlainWords(bytes: Buffer, at: number): number {
+function skipPlain(bytes: Buffer, at: number): number {
+  for (let size = FIRST_WINDOW_BYTES; ; size *= 4) {
+    const to = Math.min(at + size, bytes.length);
+    const window = bytes.subarray(at, to);
+    const [quote, backslash] = [window.indexOf(QUOTE), window.indexOf(BACKSLASH)];
+    const length = Math.min(quote < 0 ? window.length : quote, backslash < 0 ? window.length : backslash);
+    const stop = skipPrintable(bytes, at, at + length);
+    if (stop < to || to === bytes.length) return stop;
+    at = to;
+  }
+}
+
+/** The place of the first control character, or `end`. Looks at sixteen bytes at a time, which is many times as fast. */
+function skipPrintable(bytes: Buffer, at: number, end: number): number {
   // Where words begin in memory, which is not where the text does.
-  const start = at + (-(bytes.byteOffset + at) & 3);
-  if (start + 4 > bytes.length) return at;
-  for (let byte = at; byte < start; byte += 1) if (isSpecial(bytes[byte] as number)) return byte;
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset + start, (bytes.length - start) >> 2);
+  const start = Math.min(end, at + (-(bytes.byteOffset + at) & 3));
+  for (; at < start; at += 1) if ((bytes[at] as number) < 0x20) return at;
+  if (at === end) return end;
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset + start, (end - start) >> 2);
   let word = 0;
-  while (word < words.length && !hasSpecial(words[word] as number)) word += 1;
-  return start + word * 4;
+  for (const last = words.length - 4; word <= last; word += 4) {
+    const below =
+      belowSpace(words[word] as number) |
+      belowSpace(words[word + 1] as number) |
+      belowSpace(words[word + 2] as number) |
+      belowSpace(words[word + 3] as number);
+    if ((below & 0x80808080) !== 0) break;
+  }
+  for (at = start + word * 4; at < end; at += 1) if ((bytes[at] as number) < 0x20) return at;
+  return end;
 }
 
-const isSpecial = (byte: number): boolean => byte < 0x20 || byte === QUOTE || byte === BACKSLASH;
-
-/** The same of four bytes: a byte's high bit is left over from `(x - n) & ~x` only where x was below n. */
-function hasSpecial(word: number): boolean {
-  const quotes = word ^ 0x22222222;
-  const backslashes = word ^ 0x5c5c5c5c;
-  const below =
-    ((word - 0x20202020) & ~word) |
-    ((quotes - 0x01010101) & ~quotes) |
-    ((backslashes - 0x01010101) & ~backslashes);
-  return (below & 0x80808080) !== 0;
-}
+/** Of four bytes: a byte's high bit is left over only where it was below 0x20, or one before it was. */
+const belowSpace = (word: number): number => (word - 0x20202020) & ~word;
 
 /** Answers the position of the escape's last byte. */
 function skipEscape(bytes: Buffer, at: number): number {

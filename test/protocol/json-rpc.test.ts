@@ -158,8 +158,12 @@ describe("scanMessage", () => {
         return false;
       }
     };
+    // Around the length from which a string is a long one, and around the ends of the windows that it is looked at in.
+    const lengths = [130, 1155, 5250, 21_635].flatMap((middle) =>
+      Array.from({ length: 40 }, (_, step) => middle - 20 + step),
+    );
     for (const one of special) {
-      for (let before = 120; before < 150; before += 1) {
+      for (const before of lengths) {
         const message = `{"jsonrpc":"2.0","id":1,"result":"${"x".repeat(before)}${one}${"y".repeat(before % 9)}"}`;
         for (let offset = 0; offset < 4; offset += 1) {
           const bytes = Buffer.from(" ".repeat(offset) + message).subarray(offset);
