@@ -52,7 +52,7 @@ export function identify(
   }
   if (!VERSIONS.has(version)) throw new GatewayError("unsupported_version");
   const id = req.headers["mcp-session-id"] as string | undefined;
-  const session = id !== undefined && isSessionId(id) ? sessions.find(id) : undefined;
+  const session = id === undefined ? undefined : sessions.find(id);
   const request = { req, res, caller, address, server, version, id, session };
   if (id === undefined) return request;
   const isOurs = session === undefined ? isSessionId(id) : session.caller === caller.name;
