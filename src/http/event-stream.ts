@@ -11,7 +11,7 @@ import {
 import type { ClientStream, ClientStreamEvents } from "../session/client-stream.ts";
 import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
 
-/** A message up to this size is copied into one text with its frame; a larger one is written beside it. */
+/** A message up to this size is copied into one text with what stands around it; a larger one is written beside that. */
 export const COPY_BYTES = 4 * 1024;
 /** Ends an event that is a chunk of an HTTP/1.1 body (RFC 9112, 7.1). */
 const CHUNK_END = `${EVENT_END}\r\n`;
@@ -92,19 +92,17 @@ export class EventStream implements ClientStream {
   /** Answers 200, in one write with the first event if that comes in this turn. */
   begin(headers: Record<string, string> = {}): void {
     const { res } = this;
-    const { socket } = res;
+    const socket = this.#socket;
     beginEvents(res, headers);
-    socket?.cork();
+    if (socket !== null) corkForTurn(socket);
     // Written by itself the head becomes one text; else Node keeps it in pieces, a kilobyte, for the stream's life.
     res.flushHeaders();
-    process.nextTick(() => socket?.uncork());
     // All that was to be read of them was; the key, too, is not to lie here for as long as the stream is open.
     res.req.headers = {};
     res.req.rawHeaders = [];
     this.#onDrain = () => this.drained();
-    if (socket === null) res.on("drain", this.#onDrain);
-    else socket.on("drain", this.#onDrain);
-    if (res.chunkedEncoding) this.#framed = socket ?? undefined;
+    socket?.on("drain", this.#onDrain);
+    if (res.chunkedEncoding && socket !== null) this.#framed = socket;
   }
 
   /**
@@ -139,8 +137,8 @@ export class EventStream implements ClientStream {
     const head = eventHead(idPrefix, sequence);
     const socket = this.#framed;
     const { res } = this;
-    // After its end the socket may be another answer's.
-    if (socket === undefined || res.writableEnded) {
+    // After its end the socket may be another answer's; of a client that has half closed Node sends what waits, and no more.
+    if (socket?.writable !== true || res.writableEnded) {
       res.write(head);
       res.write(message);
       return res.write(EVENT_END, taken);

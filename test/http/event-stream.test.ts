@@ -106,7 +106,7 @@ async function openUnread() {
     connection.close();
     await new Promise((resolve) => server.close(resolve));
   });
-  return { stream, told, closed, res };
+  return { stream, told, closed, res, connection };
 }
 
 it("a stream that was ended and is not read is cut, and has taken nothing of what was left", async () => {
@@ -130,6 +130,21 @@ it("a stream that is cut has taken nothing of what its socket had not, and of wh
   // Whatever Node calls back comes in the turns after.
   for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve));
   expect(told).toEqual(["close"]);
+});
+
+it("a client that has ended its side gets all that was written before, and nothing after", async () => {
+  const { stream, res, connection } = await openUnread();
+  const socket = res.socket as Socket;
+  stream.write(1, Buffer.alloc(12_000_000, "x"));
+  expect(stream.pendingBytes).toBeGreaterThan(1_000_000);
+  const heard = once(socket, "end");
+  connection.socket.end();
+  await heard;
+  stream.write(2, Buffer.from('"late"'));
+  connection.socket.resume();
+  expect(await connection.ended).toBe("end");
+  expect(connection.rest().length).toBeGreaterThan(12_000_000);
+  expect(connection.rest()).not.toContain("late");
 });
 
 it("a write that Node calls done, although its socket was destroyed before it took it, counts as not taken", async () => {
