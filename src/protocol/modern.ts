@@ -7,8 +7,10 @@ import { locate, stringAt } from "./splice.ts";
 /** Headers as Node gives them: names in lower case, values without the space around them. */
 export type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
-/** The first version without `initialize`: each request stands alone and says in its `_meta` who asks. */
-/** The versions of that era that are served, best first. */
+/**
+ * The versions that are served of the era without `initialize`, where each request stands alone and says in its `_meta`
+ * who asks; best first.
+ */
 export const MODERN_VERSIONS: readonly string[] = [MODERN_VERSION];
 
 /** A version that the client names is told back to it, up to this length. */

@@ -49,11 +49,27 @@ export class MessageWriter {
     return this.#wait(message);
   }
 
-  /** Refuses what still waits and what comes later. Safe to call twice. */
+  /** Writes what the turn has brought, and refuses what still waits and what comes later. Safe to call twice. */
   end(): void {
     this.flush();
     this.#ended = true;
     for (const waiting of this.#waiting) waiting.refuse("upstream_exited");
+  }
+
+  /** Writes what the turn has brought. */
+  flush(): void {
+    if (this.#lines.length === 0) return;
+    const bytes = Buffer.allocUnsafe(this.#lineBytes);
+    let at = 0;
+    for (const line of this.#lines) {
+      bytes.set(line, at);
+      at += line.length;
+      bytes[at] = 0x0a;
+      at += 1;
+    }
+    this.#lines = [];
+    this.#lineBytes = 0;
+    if (this.#stdin.writable) this.#stdin.write(bytes);
   }
 
   #wait(message: Buffer): Promise<void> {
@@ -104,22 +120,6 @@ export class MessageWriter {
     this.#stdin.write(message);
     this.#stdin.write(NEWLINE);
     this.#stdin.uncork();
-  }
-
-  /** Writes what the turn has brought. */
-  flush(): void {
-    if (this.#lines.length === 0) return;
-    const bytes = Buffer.allocUnsafe(this.#lineBytes);
-    let at = 0;
-    for (const line of this.#lines) {
-      bytes.set(line, at);
-      at += line.length;
-      bytes[at] = 0x0a;
-      at += 1;
-    }
-    this.#lines = [];
-    this.#lineBytes = 0;
-    if (this.#stdin.writable) this.#stdin.write(bytes);
   }
 }
 

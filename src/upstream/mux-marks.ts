@@ -8,9 +8,15 @@ const SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId";
 const ESCAPE = Buffer.from("\\u");
 const META = Buffer.from("_meta");
 
-/** False when no member of this name can be in the message: spelled with escapes, it would stand there with a `\u`. */
-export const mayHave = (message: Buffer, name: string | Buffer): boolean =>
-  message.includes(name) || message.includes(ESCAPE);
+/**
+ * False when no member of this name can be in the message: spelled with escapes, it would stand there with a `\u`, or with
+ * a `\/` for a slash, as PHP writes it.
+ */
+export const mayHave = (message: Buffer, name: string): boolean =>
+  message.includes(name) || message.includes(ESCAPE) || (name.includes("/") && message.includes("\\/"));
+
+/** The same of `_meta`. */
+const mayHaveMeta = (message: Buffer): boolean => message.includes(META) || message.includes(ESCAPE);
 
 /** Where the value at a path stands, without a walk when its last name is nowhere in the message. */
 export function find(message: Buffer, ...path: string[]): Span | undefined {
@@ -36,25 +42,25 @@ export interface Renamed {
   readonly ownId: string;
   /** The client's own progress token, letter by letter. */
   readonly ownToken: string | undefined;
-  /** False when it has no `_meta`. */
+  /** False when it has no `_meta`; true says nothing. */
   readonly mayHaveMeta: boolean;
 }
 
 /** Gives a request another id, which is its progress token too if it has one. `id` is where its own stands. */
 export function renameRequest(message: Buffer, innerId: string, id = locateId(message)): Renamed {
-  const mayHaveMeta = mayHave(message, META);
-  const token = mayHaveMeta ? find(message, "params", "_meta", PROGRESS_TOKEN) : undefined;
+  const hasMeta = mayHaveMeta(message);
+  const token = hasMeta ? find(message, "params", "_meta", PROGRESS_TOKEN) : undefined;
   return {
     message: renameAt(message, id, token, innerId),
     ownId: textAt(message, id),
     ownToken: token && textAt(message, token),
-    mayHaveMeta,
+    mayHaveMeta: hasMeta,
   };
 }
 
 /** An answer as the client is to see it, whose id for the request is given letter by letter. `id` is where ours stands. */
 export function renameAnswer(answer: Buffer, ownId: string, id = locateId(answer)): Buffer {
-  const subscription = mayHave(answer, META) ? find(answer, "result", "_meta", SUBSCRIPTION_ID) : undefined;
+  const subscription = mayHaveMeta(answer) ? find(answer, "result", "_meta", SUBSCRIPTION_ID) : undefined;
   const isIts = subscription && spelled(textAt(answer, subscription)) === spelled(textAt(answer, id));
   return renameAt(answer, id, isIts ? subscription : undefined, ownId);
 }

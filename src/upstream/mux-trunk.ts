@@ -95,7 +95,6 @@ export class Trunk {
     const wantsLogs = own.mayHaveMeta && stringOf(message, "params", "_meta", LOG_LEVEL) !== undefined;
     const { ownId, ownToken } = own;
     const key = envelope.id as string;
-    const onOwnAnswer = undefined;
     return this.#give(own.message, {
       innerId,
       branch,
@@ -104,7 +103,7 @@ export class Trunk {
       ownToken,
       wantsLogs,
       onAnswer,
-      onOwnAnswer,
+      onOwnAnswer: undefined,
     });
   }
 
