@@ -46,7 +46,7 @@ describe("real clients on the built-in server", () => {
       await client.ping();
 
       await client.close();
-      await eventually(async () => expect(await sessions()).toBe(0), 20_000);
+      await eventually(async () => expect(await sessions()).toBe(0));
     },
     30_000,
   );

@@ -53,7 +53,7 @@ describe("going down", { timeout: 60_000 }, () => {
   beforeAll(async () => {
     redis = await startRedis();
     db = new Redis(redis.url);
-  }, 30_000);
+  });
   afterAll(async () => {
     await db.quit();
     await redis.stop();

@@ -12,7 +12,7 @@ const METRICS_TOKEN = "metrics-token-of-the-test";
 const UNKNOWN_ID = "00000000-0000-4000-8000-000000000000";
 const PING = { jsonrpc: "2.0", id: 1, method: "ping" };
 
-describe("keys of a file on three instances", { timeout: 30_000 }, () => {
+describe("keys of a file on three instances", () => {
   let stage: KeysStage;
   /** What must be seen nowhere: keys, their hashes, and tokens. */
   const canaries = new Set<string>();
@@ -23,7 +23,7 @@ describe("keys of a file on three instances", { timeout: 30_000 }, () => {
   beforeAll(async () => {
     stage = await startKeysStage(3);
     spawned.push(...stage.gateways);
-  }, 30_000);
+  });
   afterAll(() => stage?.close());
 
   const at = (index: number) => stage.gateways[index] as SpawnedGateway;

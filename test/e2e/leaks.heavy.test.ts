@@ -61,7 +61,7 @@ describe("after 500 opens and abrupt closes nothing is left", () => {
   beforeAll(async () => {
     redis = await startRedis();
     db = new Redis(redis.url);
-  }, 30_000);
+  });
   afterAll(async () => {
     await db.quit();
     await redis.stop();

@@ -7,11 +7,11 @@ const LIMIT = 10;
 const LIMIT_MS = 10_000;
 const SEATS = "mcp:caller:";
 
-describe("the sessions of one caller on three instances", { timeout: 30_000 }, () => {
+describe("the sessions of one caller on three instances", () => {
   let stage: KeysStage;
   beforeAll(async () => {
     stage = await startKeysStage(3, { MAX_SESSIONS_PER_KEY: String(LIMIT) });
-  }, 30_000);
+  });
   afterAll(() => stage?.close());
 
   const at = (index: number) => stage.gateways[index % 3] as SpawnedGateway;

@@ -45,7 +45,7 @@ export async function openRawSse(baseUrl: string, server: string): Promise<RawCl
         const at = data.findIndex((one) => isAnswer(one) || one.endsWith(`"id":${id}}`));
         if (at < 0) throw new Error("there is no answer yet");
         return data.slice(0, at + 1);
-      }, 10_000);
+      });
     },
     tell: (_method, text) => tell(text),
     async close() {

@@ -38,7 +38,7 @@ const truths = new Map<string, Promise<unknown>>();
 
 beforeAll(async () => {
   stage = await openStage();
-}, 30_000);
+});
 afterAll(async () => {
   for (const client of directs.values()) await (await client).close();
   await stage.close();
@@ -74,7 +74,7 @@ describe.each(PAIRS)("a client by $client, the server $server", ({ client: kind,
   beforeAll(async () => {
     client = await stage.through(kind, server);
     raw = await stage.raw(kind, server);
-  }, 30_000);
+  });
   beforeEach(() => {
     client.answer = answerGladly;
   });

@@ -3,7 +3,7 @@ import { startRedis, type RedisUnderTest } from "../support/redis-server.ts";
 import { runProgram, spawnGateway, type SpawnedGateway } from "../support/spawn-gateway.ts";
 import { startUpstash, type UpstashUnderTest } from "../support/upstash-server.ts";
 
-describe("a start with a store says which it has", { timeout: 30_000 }, () => {
+describe("a start with a store says which it has", () => {
   let redis: RedisUnderTest;
   let upstash: UpstashUnderTest;
   let upstashEnv: Record<string, string>;
@@ -11,7 +11,7 @@ describe("a start with a store says which it has", { timeout: 30_000 }, () => {
     redis = await startRedis();
     upstash = await startUpstash({ redisUrl: redis.url });
     upstashEnv = { UPSTASH_REDIS_REST_URL: upstash.url, UPSTASH_REDIS_REST_TOKEN: upstash.token };
-  }, 30_000);
+  });
   afterAll(async () => {
     await upstash.close();
     await redis.stop();

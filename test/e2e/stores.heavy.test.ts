@@ -56,7 +56,7 @@ async function relays(gateways: readonly SpawnedGateway[], onFinished: Finished)
 const messagesOf = (gateway: SpawnedGateway) => gateway.logs().map(({ message }) => String(message));
 const storeOf = async ({ url }: { url: string }) => (await fetch(`${url}/health/store`)).json();
 
-describe.concurrent("a real process with each store", { timeout: 20_000 }, () => {
+describe.concurrent("a real process with each store", () => {
   test("a directory: the gateway says so, and is well", async ({ expect, onTestFinished }) => {
     const directory = await mkdtemp(join(tmpdir(), "stores-"));
     onTestFinished(() => rm(directory, { recursive: true, force: true }));
@@ -189,5 +189,5 @@ describe("the command line beside a gateway that serves", () => {
     });
     expect(gone.status).toBe(404);
     expect(await two.call("untouched", "ping")).toMatchObject({ result: {} });
-  }, 20_000);
+  });
 });

@@ -69,7 +69,7 @@ describe("two instances on one Redis", { timeout: 60_000 }, () => {
     redis = await startRedis(["--loglevel", "warning"]);
     db = new Redis(redis.url);
     [here, there] = await Promise.all([spawnOne(), spawnOne()]);
-  }, 30_000);
+  });
   afterAll(async () => {
     await Promise.all([here, there].map((gateway) => gateway?.end()));
     await db?.quit();

@@ -117,7 +117,7 @@ it("a stream that was ended and is not read is cut, and has taken nothing of wha
   stream.end();
   await closed;
   expect(told).toEqual(["close"]);
-}, 30_000);
+});
 
 it("a stream that is cut has taken nothing of what its socket had not, and of what is written after that", async () => {
   const { stream, told, closed } = await openUnread();

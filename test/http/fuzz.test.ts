@@ -82,4 +82,4 @@ it("BAD-14 whatever bytes come, each answer is whole and foreseen, and the next 
   );
   await expectWell(gateway.port, stream);
   expect(gateway.logs().filter(({ level }) => level === "error" || level === "fatal")).toEqual([]);
-}, 30_000);
+});

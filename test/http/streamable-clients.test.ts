@@ -158,7 +158,7 @@ describe.each(["v1", "v2"] as const)("an SDK client %s", (sdk) => {
     expect(told.errors).toEqual([]);
     expect(await client.ping()).toEqual({});
     await client.close();
-  }, 30_000);
+  });
 });
 
 it.each(["v1", "v2"] as const)(

@@ -239,7 +239,7 @@ describe("going down", () => {
     await call.ended;
     await closed;
     connections.forEach((connection) => connection.close());
-  }, 30_000);
+  });
 
   it("ends the client's own stream with a time to come again", async () => {
     const gateway = await startTestGateway();

@@ -63,7 +63,7 @@ it("loses nothing when several processes change the file at once", async () => {
   expect(held.size).toBe(45);
   for (const key of made.flatMap(({ keys }) => keys)) expect(held).toContain(digestOf(key).toString("hex"));
   expect(await readdir(join(path, ".."))).toEqual(["keys.json"]);
-}, 20_000);
+});
 
 it("makes a file that nobody else can read, only when it may", async () => {
   const path = join(await directory(), "keys.json");

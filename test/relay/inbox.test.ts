@@ -65,22 +65,18 @@ test("does not remember a message whose payload was exchanged, so that the right
   expect(two.done).toHaveLength(1);
 });
 
-test(
-  "remembers 20,000 messages, and takes none that it may have forgotten",
-  { timeout: 30_000 },
-  async () => {
-    const { ask, take, two } = open();
-    const first = ask("first", 60_000);
-    const now = vi.spyOn(Date, "now").mockReturnValue(Date.now());
-    await take(first);
-    now.mockReturnValue(Date.now() + 1);
-    for (let at = 0; at < 20_000; at += 1) await take(ask("more", 60_000));
-    expect(await take(first)).toBe("refused");
-    now.mockReturnValue(Date.now() + 1);
-    expect(await take(ask("new"))).toBeTypeOf("object");
-    expect(two.kinds().filter((kind) => kind !== "more")).toEqual(["first", "new"]);
-  },
-);
+test("remembers 20,000 messages, and takes none that it may have forgotten", async () => {
+  const { ask, take, two } = open();
+  const first = ask("first", 60_000);
+  const now = vi.spyOn(Date, "now").mockReturnValue(Date.now());
+  await take(first);
+  now.mockReturnValue(Date.now() + 1);
+  for (let at = 0; at < 20_000; at += 1) await take(ask("more", 60_000));
+  expect(await take(first)).toBe("refused");
+  now.mockReturnValue(Date.now() + 1);
+  expect(await take(ask("new"))).toBeTypeOf("object");
+  expect(two.kinds().filter((kind) => kind !== "more")).toEqual(["first", "new"]);
+});
 
 test("answers a hello by itself", async () => {
   const { two, take } = open();

@@ -79,31 +79,27 @@ test("opens while Redis is away, says unreachable, tells of it once, and works w
   expect(words.match(/connection is back/g)).toHaveLength(2);
 });
 
-test(
-  "finds a connection that is up and brings nothing, and tells of the lapse",
-  { timeout: 20_000 },
-  async () => {
-    const plug = await plugInto(Number(new URL(redis.url).port));
-    onTestFinished(plug.pull);
-    const log = createLog("debug", new PassThrough());
-    const [deafened, lapsed] = [signal(), signal()];
-    vi.spyOn(log, "warn").mockImplementation((_told: unknown, words?: string) => {
-      if (`${words ?? String(_told)}`.includes("hears nothing")) deafened.give();
-    });
-    const who = recorder();
-    const events = { ...who.events, onLapse: lapsed.give };
-    const relay = await open(
-      { ...who, events, log, selfTest: { silenceMs: 50, echoMs: 1000 } },
-      where(`redis://127.0.0.1:${plug.port}`),
-    );
-    plug.swallow();
-    await deafened.given;
-    plug.cut();
-    await lapsed.given;
-    // It publishes on another connection.
-    await eventually(async () => expect((await relay.send(relay, aMessage(), 500)).kind).toBe("answered"));
-  },
-);
+test("finds a connection that is up and brings nothing, and tells of the lapse", async () => {
+  const plug = await plugInto(Number(new URL(redis.url).port));
+  onTestFinished(plug.pull);
+  const log = createLog("debug", new PassThrough());
+  const [deafened, lapsed] = [signal(), signal()];
+  vi.spyOn(log, "warn").mockImplementation((_told: unknown, words?: string) => {
+    if (`${words ?? String(_told)}`.includes("hears nothing")) deafened.give();
+  });
+  const who = recorder();
+  const events = { ...who.events, onLapse: lapsed.give };
+  const relay = await open(
+    { ...who, events, log, selfTest: { silenceMs: 50, echoMs: 1000 } },
+    where(`redis://127.0.0.1:${plug.port}`),
+  );
+  plug.swallow();
+  await deafened.given;
+  plug.cut();
+  await lapsed.given;
+  // It publishes on another connection.
+  await eventually(async () => expect((await relay.send(relay, aMessage(), 500)).kind).toBe("answered"));
+});
 
 test("takes a channel without listeners for no proof in a cluster, where each node counts its own", async () => {
   const address = { host: "127.0.0.1", port: Number(new URL(redis.url).port) };

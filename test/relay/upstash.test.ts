@@ -74,33 +74,29 @@ test("FLT-06 FLT-16 listens again after its stream was cut, once and never twice
   }
 });
 
-test(
-  "finds a stream that is open and brings nothing, and tells of the lapse",
-  { timeout: 20_000 },
-  async () => {
-    const plug = await plugInto(Number(new URL(upstash.url).port));
-    onTestFinished(plug.pull);
-    let heard: () => void = () => undefined;
-    const lapse = new Promise<void>((resolve) => (heard = resolve));
-    const who = recorder();
-    const relay = await open(
-      { ...who, events: { ...who.events, onLapse: heard }, selfTest: { silenceMs: 50, echoMs: 1000 } },
-      whereAt(`http://127.0.0.1:${plug.port}`),
-    );
-    const before = upstash.requests().length;
-    plug.swallow();
-    // A word to itself, and then a new stream.
-    await eventually(() =>
-      upstash
-        .requests()
-        .slice(before)
-        .some(({ path }) => path.startsWith("/subscribe/")),
-    );
-    plug.cut();
-    await lapse;
-    expect(await relay.send(relay, aMessage(), 5000)).toMatchObject({ kind: "answered" });
-  },
-);
+test("finds a stream that is open and brings nothing, and tells of the lapse", async () => {
+  const plug = await plugInto(Number(new URL(upstash.url).port));
+  onTestFinished(plug.pull);
+  let heard: () => void = () => undefined;
+  const lapse = new Promise<void>((resolve) => (heard = resolve));
+  const who = recorder();
+  const relay = await open(
+    { ...who, events: { ...who.events, onLapse: heard }, selfTest: { silenceMs: 50, echoMs: 1000 } },
+    whereAt(`http://127.0.0.1:${plug.port}`),
+  );
+  const before = upstash.requests().length;
+  plug.swallow();
+  // A word to itself, and then a new stream.
+  await eventually(() =>
+    upstash
+      .requests()
+      .slice(before)
+      .some(({ path }) => path.startsWith("/subscribe/")),
+  );
+  plug.cut();
+  await lapse;
+  expect(await relay.send(relay, aMessage(), 5000)).toMatchObject({ kind: "answered" });
+});
 
 test.each<[string, Fault, RelayOutcome["kind"]]>([
   ["the answer to the command is lost", { kind: "drop", executed: true }, "answered"],
@@ -130,26 +126,19 @@ test("says unknown when every try is lost, for that is all it can know", async (
   expect(await sender.send(peer, aMessage(), 300)).toEqual({ kind: "unknown" });
 });
 
-test(
-  "opens while Upstash is away or refuses the token, says unreachable, and keeps the token to itself",
-  { timeout: 20_000 },
-  async () => {
-    const out = new PassThrough();
-    const log = createLog("debug", out);
-    const away = await open({ ...recorder(), log }, whereAt(`http://127.0.0.1:${await freePort()}`));
-    expect(await away.send(away, aMessage(), 5000)).toEqual({ kind: "unreachable" });
-    const refused = await open(
-      { ...recorder(), log },
-      { kind: "upstash", url: upstash.url, token: "canary" },
-    );
-    expect(await refused.send(refused, aMessage(), 5000)).toEqual({ kind: "unreachable" });
-    const words = String(out.read());
-    expect(words).toContain("ECONNREFUSED");
-    expect(words).toContain("HTTP_401");
-    expect(words).not.toMatch(/canary|127\.0\.0\.1/);
-    expect(words).not.toContain(upstash.token);
-  },
-);
+test("opens while Upstash is away or refuses the token, says unreachable, and keeps the token to itself", async () => {
+  const out = new PassThrough();
+  const log = createLog("debug", out);
+  const away = await open({ ...recorder(), log }, whereAt(`http://127.0.0.1:${await freePort()}`));
+  expect(await away.send(away, aMessage(), 5000)).toEqual({ kind: "unreachable" });
+  const refused = await open({ ...recorder(), log }, { kind: "upstash", url: upstash.url, token: "canary" });
+  expect(await refused.send(refused, aMessage(), 5000)).toEqual({ kind: "unreachable" });
+  const words = String(out.read());
+  expect(words).toContain("ECONNREFUSED");
+  expect(words).toContain("HTTP_401");
+  expect(words).not.toMatch(/canary|127\.0\.0\.1/);
+  expect(words).not.toContain(upstash.token);
+});
 
 test("works with a prefix of commas and slashes, and below a path", async () => {
   const relay = await open({ ...recorder(), prefix: "a,b/c?d#%41:" }, whereAt(`${upstash.url}/`));

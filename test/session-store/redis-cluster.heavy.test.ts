@@ -43,7 +43,7 @@ describe.runIf(hasRedisServer)("a Redis Cluster", () => {
 
   beforeAll(async () => {
     cluster = await startRedisCluster();
-  }, 30_000);
+  });
   afterAll(() => cluster.stop());
 
   // Its keys are not looked at, which redis.test.ts does.
@@ -104,69 +104,61 @@ describe.runIf(hasRedisServer)("a Redis Cluster", () => {
     }
   });
 
-  test(
-    "goes on for the slots of other masters when one is killed, and rejects by the deadline for its own",
-    { timeout: 30_000 },
-    async () => {
-      const own = await startRedisCluster();
-      onTestFinished(own.stop);
-      const store = open(own.url);
-      const { archive } = await openFilled(own.url, 100);
-      await store.ready();
-      const records = Array.from({ length: 60 }, () => aRecord());
-      await Promise.all(records.map((record) => store.create(record, 60)));
-      await own.nodes[0]?.stop();
-      const began = performance.now();
-      const verbs = await Promise.allSettled(records.map(({ id }) => store.get(id)));
-      // Each has a deadline of one second, and all began at once.
-      expect(performance.now() - began).toBeLessThan(3000);
-      const served = verbs.filter(({ status }) => status === "fulfilled").length;
-      expect(served).toBeGreaterThan(20);
-      expect(served).toBeLessThan(60);
-      for (const verb of verbs) {
-        if (verb.status === "rejected") expect(verb.reason).toMatchObject({ reason: "store_unavailable" });
+  test("goes on for the slots of other masters when one is killed, and rejects by the deadline for its own", async () => {
+    const own = await startRedisCluster();
+    onTestFinished(own.stop);
+    const store = open(own.url);
+    const { archive } = await openFilled(own.url, 100);
+    await store.ready();
+    const records = Array.from({ length: 60 }, () => aRecord());
+    await Promise.all(records.map((record) => store.create(record, 60)));
+    await own.nodes[0]?.stop();
+    const began = performance.now();
+    const verbs = await Promise.allSettled(records.map(({ id }) => store.get(id)));
+    // Each has a deadline of one second, and all began at once.
+    expect(performance.now() - began).toBeLessThan(3000);
+    const served = verbs.filter(({ status }) => status === "fulfilled").length;
+    expect(served).toBeGreaterThan(20);
+    expect(served).toBeLessThan(60);
+    for (const verb of verbs) {
+      if (verb.status === "rejected") expect(verb.reason).toMatchObject({ reason: "store_unavailable" });
+    }
+    // What is left goes on when the cluster has noticed, too.
+    const others = records.filter((_, at) => verbs[at]?.status === "fulfilled");
+    await eventually(async () => {
+      expect(await Promise.all(others.map(({ id }) => store.get(id)))).toEqual(others);
+    });
+    for (let cursor: string | undefined; ;) {
+      // A walk never passes over a master that is away.
+      const page = await archive.read({ cursor, count: 1000 }).catch((error: unknown) => error);
+      if (page instanceof Error) {
+        expect(page).toMatchObject({ reason: "store_unavailable" });
+        break;
       }
-      // What is left goes on when the cluster has noticed, too.
-      const others = records.filter((_, at) => verbs[at]?.status === "fulfilled");
-      await eventually(async () => {
-        expect(await Promise.all(others.map(({ id }) => store.get(id)))).toEqual(others);
-      });
-      for (let cursor: string | undefined; ;) {
-        // A walk never passes over a master that is away.
-        const page = await archive.read({ cursor, count: 1000 }).catch((error: unknown) => error);
-        if (page instanceof Error) {
-          expect(page).toMatchObject({ reason: "store_unavailable" });
-          break;
-        }
-        cursor = (page as { cursor: string | undefined }).cursor;
-        expect(cursor).toBeDefined();
-      }
-    },
-  );
+      cursor = (page as { cursor: string | undefined }).cursor;
+      expect(cursor).toBeDefined();
+    }
+  });
 
-  test(
-    "rejects with store_unavailable when the cluster is gone, and comes back with it",
-    { timeout: 20_000 },
-    async () => {
-      const node = await startNode();
-      onTestFinished(() => node.stop());
-      const { restart, url } = node;
-      await formCluster([url]);
-      const store = open(`${url},${url}`);
-      await store.ready();
-      expect(await store.create(aRecord(), 60)).toBe(true);
-      node.pause?.();
-      await expect(store.get("x")).rejects.toMatchObject({
-        reason: "store_unavailable",
-        cause: { code: "TIMEOUT" },
-      });
-      await restart?.();
-      await Promise.all(everyVerb(store).map(([, call]) => rejectsUnavailable(call())));
-      // It finds its slots in a file of its own.
-      await eventually(() => store.ready());
-      expect(await store.create(aRecord(), 60)).toBe(true);
-    },
-  );
+  test("rejects with store_unavailable when the cluster is gone, and comes back with it", async () => {
+    const node = await startNode();
+    onTestFinished(() => node.stop());
+    const { restart, url } = node;
+    await formCluster([url]);
+    const store = open(`${url},${url}`);
+    await store.ready();
+    expect(await store.create(aRecord(), 60)).toBe(true);
+    node.pause?.();
+    await expect(store.get("x")).rejects.toMatchObject({
+      reason: "store_unavailable",
+      cause: { code: "TIMEOUT" },
+    });
+    await restart?.();
+    await Promise.all(everyVerb(store).map(([, call]) => rejectsUnavailable(call())));
+    // It finds its slots in a file of its own.
+    await eventually(() => store.ready());
+    expect(await store.create(aRecord(), 60)).toBe(true);
+  });
 
   test("never sends a create again whose answer was lost", async () => {
     const node = await startNode();

@@ -112,45 +112,39 @@ describe.runIf(hasRedisServer)("Redis over TLS", () => {
     await expect(open(redis.tlsPort).store.ready()).rejects.toThrow(/REDIS_CA_FILE/);
   });
 
-  test(
-    "serves from a cluster whose nodes speak TLS, and refuses certificates in plain words",
-    { timeout: 30_000 },
-    async () => {
-      const good = await authority.issue("IP:127.0.0.1");
-      const certificates = [good, await authority.issue("DNS:redis.example")];
-      const ports: number[] = [];
-      const cluster = await startRedisCluster(2, async () => {
-        const at = ports.push(await freePort()) - 1;
-        const flags = tlsFlags(ports[at] ?? 0, certificates[at] ?? good, authority.caFile);
-        return [...flags, "--tls-cluster", "yes"];
-      });
-      onTestFinished(cluster.stop);
-      const url = ports.map((port) => `rediss://127.0.0.1:${port}`).join(",");
-      const openOne = (caFile?: string) => {
-        const out = new PassThrough();
-        const log = createLog("debug", out);
-        const store = openRedisSessionStore({ url, caFile, prefix: "mcp:", deadlineMs: 1000, log });
-        onTestFinished(() => store.close());
-        return { store, told: () => String(out.read()).match(/is not trusted/g) };
-      };
-      const [known, unknown] = [openOne(authority.caFile), openOne()];
-      await expect(unknown.store.ready()).rejects.toThrow(
-        /^REDIS_URL: the server is not trusted: .*REDIS_CA_FILE/,
-      );
-      await expect(unknown.store.get("x")).rejects.toMatchObject({ reason: "store_unavailable" });
-      expect(unknown.told()).toHaveLength(1);
+  test("serves from a cluster whose nodes speak TLS, and refuses certificates in plain words", async () => {
+    const good = await authority.issue("IP:127.0.0.1");
+    const certificates = [good, await authority.issue("DNS:redis.example")];
+    const ports: number[] = [];
+    const cluster = await startRedisCluster(2, async () => {
+      const at = ports.push(await freePort()) - 1;
+      const flags = tlsFlags(ports[at] ?? 0, certificates[at] ?? good, authority.caFile);
+      return [...flags, "--tls-cluster", "yes"];
+    });
+    onTestFinished(cluster.stop);
+    const url = ports.map((port) => `rediss://127.0.0.1:${port}`).join(",");
+    const openOne = (caFile?: string) => {
+      const out = new PassThrough();
+      const log = createLog("debug", out);
+      const store = openRedisSessionStore({ url, caFile, prefix: "mcp:", deadlineMs: 1000, log });
+      onTestFinished(() => store.close());
+      return { store, told: () => String(out.read()).match(/is not trusted/g) };
+    };
+    const [known, unknown] = [openOne(authority.caFile), openOne()];
+    await expect(unknown.store.ready()).rejects.toThrow(
+      /^REDIS_URL: the server is not trusted: .*REDIS_CA_FILE/,
+    );
+    await expect(unknown.store.get("x")).rejects.toMatchObject({ reason: "store_unavailable" });
+    expect(unknown.told()).toHaveLength(1);
 
-      await expect(known.store.ready()).rejects.toThrow(/for another host name/);
-      expect(known.told()).toHaveLength(1);
-      const control = await openResp(cluster.nodes[1]?.url ?? "");
-      onTestFinished(() => control.close());
-      await control.send([["CONFIG", "SET", "tls-cert-file", good.certFile, "tls-key-file", good.keyFile]]);
-      await eventually(() =>
-        Promise.all(Array.from({ length: 20 }, () => known.store.create(aRecord(), 60))),
-      );
-      await eventually(() => known.store.ready());
-    },
-  );
+    await expect(known.store.ready()).rejects.toThrow(/for another host name/);
+    expect(known.told()).toHaveLength(1);
+    const control = await openResp(cluster.nodes[1]?.url ?? "");
+    onTestFinished(() => control.close());
+    await control.send([["CONFIG", "SET", "tls-cert-file", good.certFile, "tls-key-file", good.keyFile]]);
+    await eventually(() => Promise.all(Array.from({ length: 20 }, () => known.store.create(aRecord(), 60))));
+    await eventually(() => known.store.ready());
+  });
 
   test("carries the relay over TLS, with the same options", async () => {
     const address = readRedisUrl(`rediss://127.0.0.1:${redis.tlsPort}/1`);

@@ -5,7 +5,7 @@ import { judge } from "./history-checker.ts";
 import { History } from "./history.ts";
 import type { SdkVersion } from "./sdk-clients.ts";
 
-describe("cluster", { timeout: 30_000 }, () => {
+describe("cluster", () => {
   async function start(options: Partial<ClusterOptions> = {}) {
     const cluster = await startCluster({ instances: 1, store: "memory", front: { seed: 1 }, ...options });
     onTestFinished(() => cluster.close());

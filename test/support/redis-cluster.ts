@@ -46,7 +46,7 @@ export async function formCluster(urls: readonly string[]): Promise<void> {
       if (!info.includes("cluster_state:ok") || !info.includes(`cluster_slots_ok:${SLOTS}`))
         throw new Error("the cluster does not serve yet");
     }
-  }, 15_000);
+  });
   for (const raw of raws) raw.close();
 }
 
