@@ -12,7 +12,7 @@ import type { ClientStream, ClientStreamEvents } from "../session/client-stream.
 import { COMMON_HEADERS, requestIdOf } from "./answer.ts";
 
 /** A message up to this size is copied into one text with what stands around it; a larger one is written beside that. */
-export const COPY_BYTES = 4 * 1024;
+export const COPY_BYTES = 16 * 1024;
 /** Ends an event that is a chunk of an HTTP/1.1 body (RFC 9112, 7.1). */
 const CHUNK_END = `${EVENT_END}\r\n`;
 /** How long a stream that was ended may take to hand out its last bytes. */

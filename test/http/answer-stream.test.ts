@@ -48,6 +48,20 @@ async function bodyOf({ client }: Awaited<ReturnType<typeof open>>): Promise<str
 }
 
 describe("the response to one request", () => {
+  it.each([1, 4094, 4095, 4096, 4097, 100_000])(
+    "is every byte of its answer, of %i letters of four",
+    async (count) => {
+      const { stream, client, told } = await open();
+      const text = "\u{1f511}".repeat(count);
+      stream.write(5, Buffer.from(text));
+      stream.end();
+      const { headers, body } = await client.answer();
+      expect(Number(headers["content-length"])).toBe(4 * count);
+      expect(Buffer.from(body).equals(Buffer.from(text))).toBe(true);
+      await eventually(() => expect(told).toEqual(["taken", "close"]));
+    },
+  );
+
   it("is JSON when the answer is all there is", async () => {
     const { stream, client, told } = await open();
     // Ended now it would tell its client of an event all the same.

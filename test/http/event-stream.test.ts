@@ -69,8 +69,8 @@ describe("messages on the stream", () => {
     const gateway = await startTestGateway();
     const stream = await openTestStream(gateway.url);
     await stream.initialize();
-    // Around 4 KiB, in bytes of the whole message, it is written in another way.
-    const sizes = [0, 1, 2, ...Array.from({ length: 60 }, (_, step) => 1000 + step), 32 * 1024, 500_000];
+    // Around 16 KiB, in bytes of the whole message, it is written in another way.
+    const sizes = [0, 1, 2, ...Array.from({ length: 60 }, (_, step) => 4060 + step), 32 * 1024, 500_000];
     for (const size of sizes) {
       const text = "\u{1f511}".repeat(size);
       const answer = await stream.call(size, "tools/call", { name: "echo", arguments: { text } });
