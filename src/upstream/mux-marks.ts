@@ -4,6 +4,7 @@ import { locate, type Span, spelled, splice, spliceOne, textAt } from "../protoc
 const PROGRESS_TOKEN = "progressToken";
 /** Its value is the id of the `subscriptions/listen` request that a message belongs to. */
 const SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId";
+const LOG_LEVEL = "io.modelcontextprotocol/logLevel";
 
 const ESCAPE = Buffer.from("\\u");
 const META = Buffer.from("_meta");
@@ -42,8 +43,8 @@ export interface Renamed {
   readonly ownId: string;
   /** The client's own progress token, letter by letter. */
   readonly ownToken: string | undefined;
-  /** False when it has no `_meta`; true says nothing. */
-  readonly mayHaveMeta: boolean;
+  /** Whether it asks for log messages, in the era where each request says so. */
+  readonly wantsLogs: boolean;
 }
 
 /** Gives a request another id, which is its progress token too if it has one. `id` is where its own stands. */
@@ -54,7 +55,7 @@ export function renameRequest(message: Buffer, innerId: string, id = locateId(me
     message: renameAt(message, id, token, innerId),
     ownId: textAt(message, id),
     ownToken: token && textAt(message, token),
-    mayHaveMeta: hasMeta,
+    wantsLogs: hasMeta && stringOf(message, "params", "_meta", LOG_LEVEL) !== undefined,
   };
 }
 

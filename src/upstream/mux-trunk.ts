@@ -9,7 +9,6 @@ import {
   rename,
   renameAnswer,
   renameRequest,
-  stringOf,
   subscriptionMark,
   tokenMark,
 } from "./mux-marks.ts";
@@ -29,7 +28,6 @@ export interface TrunkParts {
 const MAX_ASKED = 1000;
 /** Messages that a server may say before its link is open; more are dropped. */
 const MAX_EARLY = 100;
-const LOG_LEVEL = "io.modelcontextprotocol/logLevel";
 
 /** One link to a server, shared by many branches. Every message is one branch's, or nobody's. */
 export class Trunk {
@@ -91,20 +89,10 @@ export class Trunk {
     if (envelope.kind === "response") return this.#forwardAnswer(branch, message, envelope);
     if (envelope.kind === "notification") return this.#forwardNotice(branch, message, envelope);
     const innerId = this.#requests.nextId();
-    const own = renameRequest(message, innerId, idOf(envelope));
-    const wantsLogs = own.mayHaveMeta && stringOf(message, "params", "_meta", LOG_LEVEL) !== undefined;
-    const { ownId, ownToken } = own;
+    const { message: renamed, ownId, ownToken, wantsLogs } = renameRequest(message, innerId, idOf(envelope));
     const key = envelope.id as string;
-    return this.#give(own.message, {
-      innerId,
-      branch,
-      ownId,
-      key,
-      ownToken,
-      wantsLogs,
-      onAnswer,
-      onOwnAnswer: undefined,
-    });
+    const onOwnAnswer = undefined;
+    return this.#give(renamed, { innerId, branch, ownId, key, ownToken, wantsLogs, onAnswer, onOwnAnswer });
   }
 
   /** Asks the server something of our own. The message's id is replaced. */

@@ -11,7 +11,7 @@ describe("a member of a message", () => {
       `{"jsonrpc":"2.0","id":7,"method":"m","params":{"_meta":{"${name}":"debug","progressToken":"t"}}}`,
     );
     expect(stringOf(request, "params", "_meta", "io.modelcontextprotocol/logLevel")).toBe("debug");
-    expect(renameRequest(request, "1")).toMatchObject({ ownId: "7", ownToken: '"t"', mayHaveMeta: true });
+    expect(renameRequest(request, "1")).toMatchObject({ ownId: "7", ownToken: '"t"', wantsLogs: true });
   });
 
   it.each(SLASHES)("is the client's own again in an answer, where its name is spelled with %s", (slash) => {
